@@ -1,0 +1,161 @@
+#include "anneal.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace dprune {
+namespace {
+
+// The walk is cold when a proposal is accepted this seldom.
+constexpr double kColdAcceptance = 3e-6;
+// The pilot that looks for that temperature falls this far at most.
+constexpr double kPilotRange = 1e-9;
+// Rounding errors of the float32 running sum are wiped out this often.
+constexpr std::int64_t kSweepsPerRefresh = 64;
+// Share of the sweeps that the pilot may use.
+constexpr double kPilotShare = 0.1;
+// Small problems are annealed several times: proposals are cheap and a single run can get stuck.
+constexpr Index kRestartRows = 2048;
+constexpr Index kMostRestarts = 16;
+// About the numbers of S read between two looks at the clock: some 20 microseconds.
+constexpr Index kNumbersPerPoll = 1 << 17;
+
+}  // namespace
+
+// The best subset on target. Keeping it costs O(flips since the last one), not O(n).
+struct Annealer::Best {
+  Mask mask;
+  double energy;
+  std::vector<Index> flips;  // since mask
+
+  void note_flip(Index i) {
+    if (flips.size() < mask.size()) flips.push_back(i);
+  }
+  void take(const Subset& subset) {
+    energy = subset.energy();
+    if (flips.size() < mask.size()) {
+      for (const Index i : flips) mask[i] ^= 1;
+    } else {
+      mask = subset.mask();
+    }
+    flips.clear();
+  }
+};
+
+Annealer::Annealer(const Problem& problem, std::uint64_t seed)
+    : problem_(problem),
+      stratum_sizes_(problem.quotas.strata(), 0.0),
+      mu_(problem.quotas.strata(), 0.0),
+      seed_(seed),
+      random_(seed, 0) {
+  double total = 0.0;
+  double largest = 0.0;
+  for (Index i = 0; i < problem.size(); ++i) {
+    if (problem.protect[i]) continue;
+    free_.push_back(i);
+    stratum_sizes_[problem.quotas.stratum(i)] += 1.0;
+    total += problem.squared_norms[i];
+    largest = std::max(largest, problem.squared_norms[i]);
+  }
+  const double mean = total / static_cast<double>(std::max<std::size_t>(1, free_.size()));
+  // Hot enough that the largest rows move too: real heads have rows of 100 times the mean.
+  hottest_ = std::max(0.05 * mean, 0.06 * largest);
+  kappa_ = 0.02 * mean;
+  proposals_per_poll_ = std::max<Index>(1, kNumbersPerPoll / problem.rows.width());
+}
+
+double Annealer::sweep(Subset& subset, double temperature, double target, Best& best,
+                       Monitor& monitor) {
+  double acceptance = 0.0;
+  std::vector<double> mean_excess(mu_.size(), 0.0);
+  Index until_poll = proposals_per_poll_;
+  for (const Index i : free_) {
+    const Index s = problem_.quotas.stratum(i);
+    const auto excess = static_cast<double>(subset.excess(s));
+    mean_excess[s] += excess / stratum_sizes_[s];
+    if (!subset.admissible(i)) continue;
+    float dot = 0.0F;
+    problem_.rows.dots(&i, 1, subset.sum(), &dot);
+    const double sign = subset.removed(i) ? -1.0 : 1.0;
+    const double change = 2.0 * sign * static_cast<double>(dot) + problem_.squared_norms[i];
+    const double uphill = change + sign * mu_[s] + kappa_ * (2.0 * sign * excess + 1.0);
+    const double probability = uphill <= 0.0 ? 1.0 : std::exp(-uphill / temperature);
+    acceptance += probability;
+    if (probability >= 1.0 || random_.uniform() < probability) {
+      subset.flip(i, change);
+      best.note_flip(i);
+      if (subset.violation() == 0 && subset.energy() < best.energy) {
+        best.take(subset);
+        if (best.energy <= target * target) break;
+      }
+    }
+    if (--until_poll == 0) {
+      if (monitor.stop()) break;
+      until_poll = proposals_per_poll_;
+    }
+  }
+  for (std::size_t s = 0; s < mu_.size(); ++s) mu_[s] += kappa_ * mean_excess[s];
+  return acceptance / static_cast<double>(free_.size());
+}
+
+Solution Annealer::solve(Index m, const Mask& start, const Effort& effort, double target,
+                         Monitor& monitor) {
+  random_ = Random(seed_, ++solves_);
+  const Bounds bounds = problem_.quotas.bounds(m);
+  Mask first = start;
+  repair(problem_, bounds, m, first, random_);
+  Subset subset(problem_, m, first);
+  Best best{first, subset.energy(), {}};
+
+  monitor.record(problem_.change(std::sqrt(best.energy), m), m);
+
+  const auto finished = [&] { return best.energy <= target * target || monitor.stop(); };
+  std::int64_t since_refresh = 0;
+  const auto step = [&](double temperature) {
+    const double acceptance = sweep(subset, temperature, target, best, monitor);
+    if (++since_refresh == kSweepsPerRefresh) {
+      subset.refresh();
+      since_refresh = 0;
+    }
+    monitor.sweep_done(problem_.change(std::sqrt(std::max(0.0, best.energy)), m), m);
+    return acceptance;
+  };
+
+  // Pilot: a quick fall that finds the temperature at which the walk is cold.
+  const auto pilot_sweeps =
+      std::max<std::int64_t>(8, std::llround(kPilotShare * static_cast<double>(effort.sweeps)));
+  double coldest = hottest_;
+  std::int64_t done = 0;
+  const double pilot_start = monitor.seconds();
+  while (done < pilot_sweeps && !finished()) {
+    coldest = hottest_ *
+              std::pow(kPilotRange, static_cast<double>(done) / static_cast<double>(pilot_sweeps));
+    ++done;
+    if (step(coldest) < kColdAcceptance) break;
+  }
+
+  // What is left, cut down where the clock will not allow it, so that every walk ends cold.
+  std::int64_t left = std::max<std::int64_t>(0, effort.sweeps - done);
+  const double pilot_seconds = monitor.seconds() - pilot_start;
+  const double affordable =
+      (effort.seconds - pilot_seconds) / pilot_seconds * static_cast<double>(done);
+  if (affordable < static_cast<double>(left)) {
+    left = std::max<std::int64_t>(0, static_cast<std::int64_t>(affordable));
+    monitor.cut_short();
+  }
+
+  const Index restarts =
+      std::clamp<Index>(kRestartRows / std::max<Index>(1, problem_.size()), 1, kMostRestarts);
+  for (Index run = 0; run < restarts && !finished(); ++run) {
+    const std::int64_t length = std::max<std::int64_t>(2, left / restarts);
+    for (std::int64_t k = 0; k < length && !finished(); ++k) {
+      const double progress = static_cast<double>(k) / static_cast<double>(length - 1);
+      step(hottest_ * std::pow(coldest / hottest_, progress));
+    }
+  }
+  const double norm = certified_norm(problem_, best.mask);
+  return {std::move(best.mask), norm};
+}
+
+}  // namespace dprune

@@ -1,0 +1,245 @@
+// dprune._core: the only pybind11 file of the core. Check, release the GIL, call, wrap.
+#include <pybind11/functional.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "anneal.h"
+#include "budget.h"
+#include "dense_rows.h"
+#include "gradients.h"
+#include "parallel.h"
+#include "problem.h"
+#include "quotas.h"
+
+namespace py = pybind11;
+
+namespace dprune {
+namespace {
+
+// C-contiguous and of exactly this type: with noconvert() nothing is copied or cast in silence.
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+void require(bool condition, const std::string& message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+template <class T>
+MatrixView<const T> matrix(const Array<T>& array, const char* name) {
+  require(array.ndim() == 2, std::string(name) + " must have 2 dimensions, found " +
+                                 std::to_string(array.ndim()));
+  return {array.data(), array.shape(0), array.shape(1)};
+}
+
+template <class T>
+const T* vector_of(const Array<T>& array, Index size, const char* name) {
+  require(array.ndim() == 1 && array.shape(0) == size,
+          std::string(name) + " must be a vector of " + std::to_string(size) + " entries");
+  return array.data();
+}
+
+const Index* class_labels(const Array<Index>& labels, Index size, Index classes) {
+  const Index* begin = vector_of(labels, size, "labels");
+  const Index* bad =
+      std::find_if(begin, begin + size, [&](Index y) { return y < 0 || y >= classes; });
+  require(bad == begin + size, "labels must lie in 0.." + std::to_string(classes - 1) +
+                                   ", found another value in row " + std::to_string(bad - begin));
+  return begin;
+}
+
+// ---- gradients ------------------------------------------------------------------------------
+
+template <class T>
+Array<T> softmax_errors_py(const Array<T>& logits, const Array<Index>& labels) {
+  const auto z = matrix(logits, "logits");
+  const Index* y = class_labels(labels, z.rows, z.cols);
+  Array<T> errors({z.rows, z.cols});
+  const MatrixView<T> e{errors.mutable_data(), z.rows, z.cols};
+  {
+    const py::gil_scoped_release release;
+    softmax_errors(z, y, e);
+  }
+  return errors;
+}
+
+template <class T>
+Array<T> last_layer_gradients_py(const Array<T>& features, const Array<T>& probabilities,
+                                 const Array<Index>& labels, const std::optional<Array<T>>& out) {
+  const auto h = matrix(features, "features");
+  const auto p = matrix(probabilities, "probabilities");
+  require(p.rows == h.rows, "probabilities must have as many rows as features, " +
+                                std::to_string(h.rows) + ", found " + std::to_string(p.rows));
+  const Index* y = class_labels(labels, h.rows, p.cols);
+  const Index width = p.cols * (h.cols + 1);
+  if (out) {
+    require(out->ndim() == 2 && out->shape(0) == h.rows && out->shape(1) == width,
+            "out must have shape (" + std::to_string(h.rows) + ", " + std::to_string(width) + ")");
+  }
+  Array<T> gradients = out ? *out : Array<T>({h.rows, width});
+  const MatrixView<T> g{gradients.mutable_data(), h.rows, width};
+  {
+    const py::gil_scoped_release release;
+    last_layer_gradients(h, p, y, g, hardware_threads());
+  }
+  return gradients;
+}
+
+// ---- float64 passes over a block of rows ---------------------------------------------------------
+
+template <class T>
+void add_groups_py(const Array<T>& block, const Array<Index>& labels, Array<double>& sums,
+                   int threads) {
+  const auto S = matrix(block, "block");
+  const Index* group = vector_of(labels, S.rows, "labels");
+  require(sums.ndim() == 2 && sums.shape(1) == S.cols, "sums must have the width of the block");
+  const MatrixView<double> total{sums.mutable_data(), sums.shape(0), S.cols};
+  require(S.rows == 0 || *std::max_element(group, group + S.rows) < total.rows,
+          "labels must name a row of sums");
+  const py::gil_scoped_release release;
+  add_groups(S, group, total, threads);
+}
+
+template <class T>
+Array<double> squared_norms_py(const Array<T>& block, int threads) {
+  const auto S = matrix(block, "block");
+  Array<double> norms(S.rows);
+  double* q = norms.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    squared_norms(S, q, threads);
+  }
+  return norms;
+}
+
+// ---- the solvers ------------------------------------------------------------------------------
+
+std::vector<std::int64_t> removed_counts(const Array<Index>& labels, const Array<Index>& floors,
+                                         bool proportional, Index m) {
+  const Quotas quotas({labels.data(), labels.data() + labels.size()},
+                      {floors.data(), floors.data() + floors.size()}, proportional);
+  return quotas.bounds(m).hi;
+}
+
+using Callback = std::function<bool(double, std::int64_t, double, Index)>;
+
+// Ctrl-C raises; a callback's exception surfaces; its true ends the search.
+Monitor::Hook python_hook(const std::optional<Callback>& callback) {
+  return [&callback](const TracePoint& point) {
+    const py::gil_scoped_acquire acquire;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    return callback && (*callback)(point.seconds, point.sweep, point.norm, point.removed);
+  };
+}
+
+std::unique_ptr<FixedSizeSolver> make_solver(const std::string& name, const Problem& problem,
+                                             std::uint64_t seed) {
+  if (name == "anneal") return std::make_unique<Annealer>(problem, seed);
+  throw std::invalid_argument("unknown solver " + name);
+}
+
+const char* name_of(Status status) {
+  switch (status) {
+    case Status::kTimeLimit: return "time_limit";
+    case Status::kStopped: return "stopped";
+    default: return "converged";
+  }
+}
+
+py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>& squared_norms,
+               double reweight, const Array<Index>& labels, const Array<Index>& floors,
+               bool proportional, const Array<std::uint8_t>& protect, std::optional<Index> m,
+               double eps, const std::string& solver, std::uint64_t seed, std::int64_t sweeps,
+               double time_limit, const std::optional<Callback>& callback) {
+  const Index n = rows.size();
+  const double* mean_data = vector_of(mean, rows.width(), "mean");
+  const double* norms_data = vector_of(squared_norms, n, "squared_norms");
+  const Index* label_data = vector_of(labels, n, "labels");
+  const std::uint8_t* protect_data = vector_of(protect, n, "protect");
+  const Problem problem{rows,
+                        {mean_data, mean_data + rows.width()},
+                        {norms_data, norms_data + n},
+                        reweight,
+                        Quotas({label_data, label_data + n},
+                               {floors.data(), floors.data() + floors.size()}, proportional),
+                        {protect_data, protect_data + n}};
+  Monitor monitor(time_limit, m ? std::numeric_limits<double>::infinity() : eps,
+                  python_hook(callback));
+  Solution solution;
+  {
+    const py::gil_scoped_release release;
+    const Effort effort{sweeps, time_limit};
+    const auto engine = make_solver(solver, problem, seed);
+    solution = m ? engine->solve(*m, {}, effort, 0.0, monitor)
+                 : solve_budget(problem, eps, *engine, effort, monitor);
+  }
+  Array<std::uint8_t> mask(n);
+  std::copy(solution.mask.begin(), solution.mask.end(), mask.mutable_data());
+  py::list trace;
+  for (const TracePoint& point : monitor.trace()) {
+    trace.append(py::make_tuple(point.seconds, point.sweep, point.norm, point.removed));
+  }
+  py::dict result;
+  result["mask"] = mask;
+  result["status"] = name_of(monitor.status());
+  result["sweeps"] = monitor.sweeps();
+  result["trace"] = trace;
+  return result;
+}
+
+}  // namespace
+}  // namespace dprune
+
+PYBIND11_MODULE(_core, m) {
+  using namespace dprune;
+  using namespace pybind11::literals;
+  m.doc() = "The compiled core of dprune. Users call the functions of the dprune package.";
+
+  m.def("softmax_errors", &softmax_errors_py<float>, "logits"_a.noconvert(),
+        "labels"_a.noconvert());
+  m.def("softmax_errors", &softmax_errors_py<double>, "logits"_a.noconvert(),
+        "labels"_a.noconvert(), "softmax(logits) - onehot(labels), row by row.");
+  m.def("last_layer_gradients", &last_layer_gradients_py<float>, "features"_a.noconvert(),
+        "probabilities"_a.noconvert(), "labels"_a.noconvert(), "out"_a.noconvert() = py::none());
+  m.def("last_layer_gradients", &last_layer_gradients_py<double>, "features"_a.noconvert(),
+        "probabilities"_a.noconvert(), "labels"_a.noconvert(), "out"_a.noconvert() = py::none(),
+        "(probabilities - onehot(labels)) (x) [features, 1], row by row.");
+
+  m.def("add_groups", &add_groups_py<float>, "block"_a.noconvert(), "labels"_a.noconvert(),
+        "sums"_a.noconvert(), "threads"_a);
+  m.def("add_groups", &add_groups_py<double>, "block"_a.noconvert(), "labels"_a.noconvert(),
+        "sums"_a.noconvert(), "threads"_a,
+        "sums[labels[i]] += block[i] in float64, for labels[i] >= 0.");
+  m.def("squared_norms", &squared_norms_py<float>, "block"_a.noconvert(), "threads"_a);
+  m.def("squared_norms", &squared_norms_py<double>, "block"_a.noconvert(), "threads"_a,
+        "Squared norms of the rows, in float64.");
+
+  py::class_<Rows>(m, "Rows", "A row store: what the solvers ask of the matrix S.")
+      .def_property_readonly("shape", [](const Rows& rows) {
+        return py::make_tuple(rows.size(), rows.width());
+      });
+  py::class_<DenseRows, Rows>(m, "DenseRows", "Rows of a dense float32 matrix, not copied.")
+      .def(py::init([](const Array<float>& S) {
+             return std::make_unique<DenseRows>(matrix(S, "S"));
+           }),
+           "S"_a.noconvert(), py::keep_alive<1, 2>());
+
+  m.def("removed_counts", &removed_counts, "labels"_a.noconvert(), "floors"_a.noconvert(),
+        "proportional"_a, "m"_a,
+        "Most samples removed from each group when m are removed in all; with proportional "
+        "quotas the exact number.");
+  m.def("solve", &solve, "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(),
+        "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
+        "protect"_a.noconvert(), "m"_a, "eps"_a, "solver"_a, "seed"_a, "sweeps"_a,
+        "time_limit"_a, "callback"_a = py::none(),
+        "Eq. 4 when m is given, else Eq. 3 with eps.");
+  m.def("hardware_threads", &hardware_threads, "Threads this machine runs at once.");
+}

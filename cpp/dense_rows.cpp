@@ -1,0 +1,56 @@
+#include "dense_rows.h"
+
+#include "kernels.h"
+#include "parallel.h"
+
+namespace dprune {
+
+void DenseRows::gram(const Index* block, Index count, float* K) const {
+  for (Index a = 0; a < count; ++a) {
+    for (Index b = 0; b <= a; ++b) {
+      const float value = dot(S_.row(block[a]), S_.row(block[b]), S_.cols);
+      K[a * count + b] = value;
+      K[b * count + a] = value;
+    }
+  }
+}
+
+void DenseRows::dots(const Index* block, Index count, const float* u, float* r) const {
+  for (Index a = 0; a < count; ++a) r[a] = dot(S_.row(block[a]), u, S_.cols);
+}
+
+void DenseRows::add(const Index* block, const float* signs, Index count, float* u) const {
+  for (Index a = 0; a < count; ++a) axpy(signs[a], S_.row(block[a]), u, S_.cols);
+}
+
+void DenseRows::add_groups(const Index* labels, MatrixView<double> sums, int threads) const {
+  dprune::add_groups(S_, labels, sums, threads);
+}
+
+void DenseRows::squared_norms(double* q, int threads) const {
+  dprune::squared_norms(S_, q, threads);
+}
+
+template <class T>
+void add_groups(MatrixView<const T> S, const Index* labels, MatrixView<double> sums, int threads) {
+  // Columns are shared out, not rows: each sum then runs in row order whatever the thread count.
+  parallel_ranges(S.cols, threads, [&](Index begin, Index end) {
+    for (Index i = 0; i < S.rows; ++i) {
+      if (labels[i] >= 0) axpy(1.0, S.row(i) + begin, sums.row(labels[i]) + begin, end - begin);
+    }
+  });
+}
+
+template <class T>
+void squared_norms(MatrixView<const T> S, double* q, int threads) {
+  parallel_ranges(S.rows, threads, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) q[i] = squared_norm(S.row(i), S.cols);
+  });
+}
+
+template void add_groups(MatrixView<const float>, const Index*, MatrixView<double>, int);
+template void add_groups(MatrixView<const double>, const Index*, MatrixView<double>, int);
+template void squared_norms(MatrixView<const float>, double*, int);
+template void squared_norms(MatrixView<const double>, double*, int);
+
+}  // namespace dprune

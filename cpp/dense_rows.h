@@ -1,0 +1,30 @@
+// Rows held as one dense float32 matrix, in memory or mapped from a file.
+#pragma once
+
+#include "rows.h"
+
+namespace dprune {
+
+// The two float64 passes, for float32 and float64 matrices alike.
+template <class T>
+void add_groups(MatrixView<const T> S, const Index* labels, MatrixView<double> sums, int threads);
+template <class T>
+void squared_norms(MatrixView<const T> S, double* q, int threads);
+
+class DenseRows final : public Rows {
+ public:
+  explicit DenseRows(MatrixView<const float> S) : S_(S) {}
+
+  Index size() const override { return S_.rows; }
+  Index width() const override { return S_.cols; }
+  void gram(const Index* block, Index count, float* K) const override;
+  void dots(const Index* block, Index count, const float* u, float* r) const override;
+  void add(const Index* block, const float* signs, Index count, float* u) const override;
+  void add_groups(const Index* labels, MatrixView<double> sums, int threads) const override;
+  void squared_norms(double* q, int threads) const override;
+
+ private:
+  MatrixView<const float> S_;
+};
+
+}  // namespace dprune

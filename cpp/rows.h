@@ -1,0 +1,38 @@
+// What the solvers ask of the matrix S, and all they ask.
+//
+// A row store holds n rows of width N in whatever form: dense, on disk, factored. A new one is
+// added by implementing this interface; no solver changes.
+#pragma once
+
+#include "matrix.h"
+
+namespace dprune {
+
+class Rows {
+ public:
+  Rows() = default;
+  Rows(const Rows&) = delete;
+  Rows& operator=(const Rows&) = delete;
+  virtual ~Rows() = default;
+
+  virtual Index size() const = 0;   // n
+  virtual Index width() const = 0;  // N
+
+  // K[a * count + b] = <S_i, S_j> for i = block[a], j = block[b].
+  virtual void gram(const Index* block, Index count, float* K) const = 0;
+
+  // r[a] = <S_i, u> for i = block[a].
+  virtual void dots(const Index* block, Index count, const float* u, float* r) const = 0;
+
+  // u += sum_a signs[a] S_i, i = block[a].
+  virtual void add(const Index* block, const float* signs, Index count, float* u) const = 0;
+
+  // The float64 sums behind every certificate: sums[labels[i]] += S_i over all rows with
+  // labels[i] >= 0; sums is groups x N. The same bits for any number of threads.
+  virtual void add_groups(const Index* labels, MatrixView<double> sums, int threads) const = 0;
+
+  // q[i] = ||S_i||^2 in float64, all rows.
+  virtual void squared_norms(double* q, int threads) const = 0;
+};
+
+}  // namespace dprune

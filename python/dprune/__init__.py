@@ -1,0 +1,31 @@
+"""dprune: which training samples can go, and what that costs."""
+
+from importlib.metadata import version as _version
+
+__version__ = _version("dprune")
+
+from dprune.certify import RefitCheck, refit_check
+from dprune.choose import ReweightChoice, choose_reweight
+from dprune.head import LastLayer, last_layer_gradients
+from dprune.influence import InfluenceRows, influence
+from dprune.pipeline import PrunedDataset, prune_dataset
+from dprune.result import PruneResult, Status, load
+from dprune.solve import Progress, prune
+
+__all__ = [
+    "InfluenceRows",
+    "LastLayer",
+    "Progress",
+    "PruneResult",
+    "PrunedDataset",
+    "RefitCheck",
+    "ReweightChoice",
+    "Status",
+    "choose_reweight",
+    "influence",
+    "last_layer_gradients",
+    "load",
+    "prune",
+    "prune_dataset",
+    "refit_check",
+]

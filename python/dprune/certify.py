@@ -1,0 +1,132 @@
+"""The refit check: what a removal really does to the head, beside what was predicted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dprune._checks import class_labels, feature_matrix
+from dprune.curvature import Hessian, with_bias
+from dprune.head import LastLayer
+
+
+@dataclass(frozen=True)
+class RefitCheck:
+    """Predicted and actual effect of leaving samples out of the head's training set.
+
+    Attributes
+    ----------
+    change : float
+        ``delta = ||theta_kept - theta||``, the head refitted on the mean loss of the kept samples
+        (the paper's Definition 1).
+    predicted : float
+        ``change_1``, the first-order prediction of ``change``.
+    newton : float
+        Length of one Newton step towards the refitted head from ``theta``.
+    random_change : float
+        Mean of ``change`` over random subsets of the same size.
+    test_gap : float or None
+        ``|L_test(theta_kept) - L_test(theta)|``.
+    test_loss, test_loss_kept : float or None
+        The two losses.
+    first_order_bound : float or None
+        ``||grad L_test|| delta``, Theorem 1's first-order value; the gap can exceed it.
+    bound : float or None
+        ``||grad L_test|| delta + lambda_max(E[h h^T]) delta^2 / 4``, which the gap cannot exceed.
+    """
+
+    change: float
+    predicted: float
+    newton: float
+    random_change: float
+    test_gap: float | None = None
+    test_loss: float | None = None
+    test_loss_kept: float | None = None
+    first_order_bound: float | None = None
+    bound: float | None = None
+
+
+def refit_check(
+    head: LastLayer,
+    kept: npt.ArrayLike,
+    test: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    *,
+    draws: int = 3,
+    seed: int = 0,
+) -> RefitCheck:
+    """Refit the head on the kept samples and compare with the predictions.
+
+    Parameters
+    ----------
+    head : LastLayer
+    kept : (k,) int
+        Sample indices, ``result.kept``.
+    test : (features, labels), optional
+        Unseen data for the loss gap and its bounds (the paper's Theorem 1).
+    draws : int, default 3
+        Random subsets to compare with.
+    seed : int, default 0
+        Of those subsets.
+
+    Raises
+    ------
+    ValueError
+        If ``kept`` is empty, repeats an index or leaves 0..n-1.
+    """
+    indices = np.unique(np.asarray(kept))
+    if indices.size == 0 or indices.size != np.size(kept) or indices.dtype.kind not in "iu":
+        raise ValueError("kept must be distinct sample indices, at least one")
+    if indices[0] < 0 or indices[-1] >= head.n:
+        raise ValueError(f"kept must lie in 0..{head.n - 1}, found {indices[0]}..{indices[-1]}")
+    refitted = head.subset(indices)
+    delta = float(np.linalg.norm(refitted.theta - head.theta))
+    removed = np.setdiff1d(np.arange(head.n), indices)
+    rng = np.random.default_rng(seed)
+    random_changes = [
+        float(np.linalg.norm(head.subset(draw).theta - head.theta))
+        for draw in (rng.choice(head.n, indices.size, replace=False) for _ in range(draws))
+    ]
+    common = {
+        "change": delta,
+        "predicted": head.change(removed).norm,
+        "newton": _newton_step(head, indices),
+        "random_change": float(np.mean(random_changes)) if random_changes else float("nan"),
+    }
+    if test is None:
+        return RefitCheck(**common)
+
+    x = with_bias(feature_matrix(test[0]))
+    y = class_labels(test[1], len(x), head.classes)
+    before, after = head.loss(test[0], y), refitted.loss(test[0], y)
+    slope = _test_gradient_norm(head, x, y)
+    # Softmax Hessians are at most 1/2, so the loss is (lambda_max / 2)-smooth in theta.
+    curvature = float(np.linalg.eigvalsh(x.T @ x / len(x))[-1])
+    return RefitCheck(
+        **common,
+        test_gap=abs(after - before),
+        test_loss=before,
+        test_loss_kept=after,
+        first_order_bound=slope * delta,
+        bound=slope * delta + 0.25 * curvature * delta**2,
+    )
+
+
+def _newton_step(head: LastLayer, kept: npt.NDArray[np.int64]) -> float:
+    """||H_kept^-1 grad_kept(theta)||: gradient and Hessian of the kept samples' mean loss."""
+    weights = np.zeros(head.n)
+    weights[kept] = 1.0 / len(kept)
+    hessian = Hessian(head.design[kept], head.probabilities[kept], head.weight_decay)
+    pull = hessian.contrasts.T @ head.theta * head.weight_decay
+    gradient = head.gradient_sum(weights) + pull.reshape(-1, 1)
+    return float(np.linalg.norm(hessian.solve(gradient).solution))
+
+
+def _test_gradient_norm(
+    head: LastLayer, design: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
+) -> float:
+    from dprune import _core
+
+    errors = _core.softmax_errors(design @ head.theta.T, labels)
+    return float(np.linalg.norm(errors.T @ design / len(design)))

@@ -1,0 +1,341 @@
+"""The last layer of a classifier as a convex problem of its own.
+
+``L(theta) = (1/n) sum_i l(theta; h_i, y_i) + (lam/2) ||theta||^2`` with softmax cross-entropy l
+and ``h_i = [features_i, 1]``. Influence functions assume that theta minimises L on these very
+features; a trained network's last layer is only near the minimum, so it is refitted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dprune import _core
+from dprune._checks import class_labels, feature_matrix
+from dprune.curvature import Float64, Hessian, with_bias
+
+if TYPE_CHECKING:
+    import torch
+
+_NEWTON_STEPS = 100
+_GRADIENT_NORM = 1e-8
+
+
+@dataclass(frozen=True)
+class Change:
+    """A predicted change of the head."""
+
+    theta: Float64 = field(repr=False)  # (C, d + 1)
+    norm: float
+    residual: float  # relative residual of the solve behind it
+
+
+@dataclass(frozen=True)
+class LastLayer:
+    """A linear softmax head with the data it was fitted on.
+
+    Build one with :meth:`fit` (arrays) or :meth:`from_torch` (a model and its training set).
+
+    Attributes
+    ----------
+    features : (n, d) float
+        Inputs of the last layer.
+    labels : (n,) int64
+        Classes, 0..C-1.
+    weight_decay : float
+        ``lam``, the L2 penalty ``(lam/2) ||theta||^2`` on weights and biases.
+    theta : (C, d + 1) float64
+        Weights and, in the last column, biases.
+    """
+
+    features: npt.NDArray[Any] = field(repr=False)
+    labels: npt.NDArray[np.int64] = field(repr=False)
+    weight_decay: float
+    theta: Float64 = field(repr=False)
+
+    @classmethod
+    def fit(
+        cls,
+        features: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        weight_decay: float = 5e-4,
+        *,
+        classes: int | None = None,
+        start: Float64 | None = None,
+    ) -> LastLayer:
+        """Minimise the head loss on arrays: Newton steps to a gradient norm of 1e-8.
+
+        Parameters
+        ----------
+        features : (n, d) float32 or float64
+        labels : (n,) int
+            0..C-1.
+        weight_decay : float, default 5e-4
+            ``lam`` > 0; without it the Hessian is singular on separable data.
+        classes : int, optional
+            C; default the largest label plus one.
+        start : (C, d + 1) float64, optional
+            Where Newton's method begins; default zero.
+
+        Raises
+        ------
+        ValueError, TypeError
+            On features that are not finite, not 2-d or not floating; labels out of range or of
+            another length; ``weight_decay`` not positive.
+        RuntimeError
+            If the gradient norm is not reached.
+        """
+        x, y, count = _checked(features, labels, weight_decay, classes)
+        theta = np.zeros((count, x.shape[1] + 1)) if start is None else start
+        if theta.shape != (count, x.shape[1] + 1):
+            raise ValueError(
+                f"start must have shape {(count, x.shape[1] + 1)}, found {theta.shape}"
+            )
+        return cls(x, y, float(weight_decay), _minimise(with_bias(x), y, weight_decay, theta))
+
+    @classmethod
+    def from_torch(
+        cls,
+        model: torch.nn.Module,
+        loader: torch.utils.data.DataLoader[Any] | torch.utils.data.Dataset[Any],
+        weight_decay: float = 5e-4,
+        layer: torch.nn.Linear | str | None = None,
+        refit: bool = True,
+    ) -> LastLayer:
+        """Take the last Linear of a model and its inputs over a training set.
+
+        The model runs in evaluation mode without gradients on the device it is on; its modes and
+        hooks are as before afterwards.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            Any model that ends in a Linear.
+        loader : DataLoader or Dataset
+            Yields ``(inputs, labels, ...)`` in the order of the data set: row i is ``dataset[i]``.
+        weight_decay : float, default 5e-4
+            ``lam``; as in training.
+        layer : Linear or str, optional
+            The layer, or its name; default the last Linear in ``model.modules()``.
+        refit : bool, default True
+            Minimise the head loss on the features from the model's weights. With False the
+            weights are used as they are, although they do not minimise it.
+
+        Raises
+        ------
+        ValueError
+            If the loader shuffles or drops samples, if the layer is not found, not 2-d at its
+            input or run more than once a batch.
+        """
+        from dprune._torch import last_layer_inputs  # torch only where a torch object came in
+
+        features, labels, theta = last_layer_inputs(model, loader, layer)
+        if refit:
+            return cls.fit(features, labels, weight_decay, classes=len(theta), start=theta)
+        x, y, _ = _checked(features, labels, weight_decay, len(theta))
+        return cls(x, y, float(weight_decay), theta)
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        """C, the number of classes."""
+        return len(self.theta)
+
+    @cached_property
+    def design(self) -> Float64:
+        """``[features, 1]``, (n, d + 1) float64."""
+        return with_bias(self.features)
+
+    @cached_property
+    def errors(self) -> Float64:
+        """``p_i - y_i``, (n, C) float64."""
+        return _core.softmax_errors(self.design @ self.theta.T, self.labels)
+
+    @cached_property
+    def probabilities(self) -> Float64:
+        """Softmax probabilities ``p_i``, (n, C) float64."""
+        p = self.errors.copy()
+        p[np.arange(self.n), self.labels] += 1.0
+        return p
+
+    @cached_property
+    def hessian(self) -> Hessian:
+        """The Hessian of the head loss at ``theta``."""
+        return Hessian(self.design, self.probabilities, self.weight_decay)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of n, labels and features: which data set, in which order."""
+        digest = hashlib.sha256(f"dprune head {self.n} {self.features.dtype}".encode())
+        digest.update(self.labels)
+        digest.update(np.ascontiguousarray(self.features))
+        return digest.hexdigest()
+
+    def gradient_sum(self, weights: Float64) -> Float64:
+        """``sum_i weights_i g_i`` in contrasts, ((C - 1)(d + 1), 1), without forming any g_i."""
+        total = (self.errors * weights[:, None]).T @ self.design
+        return np.asarray((self.hessian.contrasts.T @ total).reshape(-1, 1))
+
+    def change(self, removed: npt.NDArray[np.int64], *, reweight: float = 1.0) -> Change:
+        """First-order change of the head when samples are left out, by one Hessian solve.
+
+        ``change_c = H^-1 sum_i (W_i - c m/n) g_i / (n (1 - c m/n))``: the kept samples' weight
+        grows from 1/n to 1/(n - c m).
+
+        Parameters
+        ----------
+        removed : (m,) int
+            Sample indices.
+        reweight : float, default 1
+            c in [0, 1].
+        """
+        m = len(removed)
+        weights = np.full(self.n, -reweight * m / self.n)
+        weights[removed] += 1.0
+        solve = self.hessian.solve(self.gradient_sum(weights))
+        kept_share = 1.0 - reweight * m / self.n
+        step = solve.solution.reshape(self.hessian.shape) / (self.n * kept_share)
+        return Change(
+            self.hessian.contrasts @ step, float(np.linalg.norm(step)), float(solve.residuals[0])
+        )
+
+    def loss(self, features: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+        """Mean cross-entropy, without the weight-decay term, on any data."""
+        x, y = feature_matrix(features), class_labels(labels, np.shape(features)[0], self.classes)
+        return _cross_entropy(with_bias(x) @ self.theta.T, y)
+
+    def subset(self, indices: npt.NDArray[np.int64]) -> LastLayer:
+        """The head refitted, from ``theta``, on the mean loss of some of its samples."""
+        return LastLayer.fit(
+            self.features[indices],
+            self.labels[indices],
+            self.weight_decay,
+            classes=self.classes,
+            start=self.theta,
+        )
+
+
+def last_layer_gradients(
+    features: npt.NDArray[Any],
+    probabilities: npt.NDArray[Any],
+    labels: npt.ArrayLike,
+    out: npt.NDArray[Any] | None = None,
+) -> npt.NDArray[Any]:
+    """Per-sample gradients of softmax cross-entropy in the last layer, all at once.
+
+    ``g_i = (p_i - y_i) (x) [features_i, 1]``: the weights of class 0, its bias, the weights of
+    class 1, ...
+
+    Parameters
+    ----------
+    features : (n, d) float32 or float64, C-contiguous
+        Inputs of the last layer.
+    probabilities : (n, C), same dtype, C-contiguous
+        Softmax outputs.
+    labels : (n,) int
+        0..C-1.
+    out : (n, C (d + 1)), same dtype, optional
+        Where to write.
+
+    Returns
+    -------
+    (n, C (d + 1)) array of the same dtype
+
+    Raises
+    ------
+    TypeError
+        If the arrays are not of one floating type and C-contiguous: nothing is cast or copied.
+    ValueError
+        If shapes do not fit or a label is out of range.
+    """
+    for name, array in {"features": features, "probabilities": probabilities, "out": out}.items():
+        if array is None and name == "out":
+            continue
+        if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+            raise TypeError(
+                f"{name} must be a float32 or float64 array, found "
+                f"{getattr(array, 'dtype', type(array).__name__)}"
+            )
+        if array.dtype != features.dtype:
+            raise TypeError(
+                f"{name} must have the dtype of features, {features.dtype}, found {array.dtype}"
+            )
+        if not array.flags.c_contiguous:
+            raise TypeError(f"{name} must be C-contiguous, found strides {array.strides}")
+    if features.ndim != 2 or probabilities.ndim != 2:
+        raise ValueError(
+            f"features and probabilities must have 2 dimensions, found {features.ndim} and "
+            f"{probabilities.ndim}"
+        )
+    y = class_labels(labels, len(features), probabilities.shape[1])
+    return _core.last_layer_gradients(features, probabilities, y, out)
+
+
+def _checked(
+    features: npt.ArrayLike, labels: npt.ArrayLike, weight_decay: float, classes: int | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], int]:
+    x = feature_matrix(features)
+    y = class_labels(labels, len(x), classes)
+    if not weight_decay > 0.0 or not np.isfinite(weight_decay):
+        raise ValueError(f"weight_decay must be positive and finite, found {weight_decay}")
+    count = int(y.max()) + 1 if classes is None else classes
+    if count < 2:
+        raise ValueError(f"labels must name at least 2 classes, found {count}")
+    return x, y, count
+
+
+def _cross_entropy(logits: Float64, labels: npt.NDArray[np.int64]) -> float:
+    top = logits.max(axis=1)
+    log_total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+    return float(np.mean(log_total - logits[np.arange(len(labels)), labels]))
+
+
+def _minimise(
+    design: Float64, labels: npt.NDArray[np.int64], weight_decay: float, theta: Float64
+) -> Float64:
+    """Newton's method with inexact (conjugate-gradient) steps and backtracking.
+
+    The minimiser lies in the contrasts, ``theta = Q t``: weight decay empties the other modes.
+    """
+    n = len(design)
+    q = Hessian(design[:1], np.zeros((1, len(theta))), weight_decay).contrasts
+    t = q.T @ theta
+
+    def objective(t: Float64) -> float:
+        penalty = 0.5 * weight_decay * float(np.sum(t * t))
+        return _cross_entropy(design @ (q @ t).T, labels) + penalty
+
+    value = objective(t)
+    for _ in range(_NEWTON_STEPS):
+        errors = _core.softmax_errors(design @ (q @ t).T, labels)
+        gradient = q.T @ (errors.T @ design) / n + weight_decay * t
+        norm = float(np.linalg.norm(gradient))
+        if norm <= _GRADIENT_NORM:
+            return np.asarray(q @ t)
+        probabilities = errors
+        probabilities[np.arange(n), labels] += 1.0
+        hessian = Hessian(design, probabilities, weight_decay)
+        step = hessian.solve(gradient.reshape(-1, 1), tol=min(0.1, norm)).solution.reshape(t.shape)
+        slope = float(np.sum(step * gradient))
+        length = 1.0
+        while True:
+            candidate = t - length * step
+            new = objective(candidate)
+            # The last term: near the minimum the decrease drowns in rounding.
+            if new <= value - 1e-4 * length * slope + 1e-14 * abs(value) or length < 1e-10:
+                break
+            length *= 0.5
+        t, value = candidate, new
+    raise RuntimeError(
+        f"the head could not be refitted: gradient norm {norm:.2e} after {_NEWTON_STEPS} Newton "
+        f"steps, expected {_GRADIENT_NORM:.0e}; raise weight_decay or rescale the features"
+    )

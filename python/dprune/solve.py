@@ -1,0 +1,449 @@
+"""prune(): the paper's two programs on any matrix of influence rows."""
+
+from __future__ import annotations
+
+import math
+import operator
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dprune import __version__, _core
+from dprune._checks import integer_vector
+from dprune.backend import check_device
+from dprune.curvature import Float64
+from dprune.result import TRACE, PruneResult, Status
+from dprune.sources import Source
+
+_SOLVERS = ("anneal",)
+# sweeps="auto" for the plain annealer: about this many numbers of S are read in all.
+_AUTO_NUMBERS = 2e10
+_AUTO_SWEEPS = (200, 20_000)
+
+
+class Progress(NamedTuple):
+    """What a callback is told, some twenty times a second."""
+
+    seconds: float
+    sweep: int
+    norm: float  # change_c of the best subset so far
+    removed: int
+
+
+@dataclass(frozen=True)
+class _Constraints:
+    """Which subsets are allowed: labels 0..G-1, least kept a group, protection."""
+
+    labels: npt.NDArray[np.int64]
+    floors: npt.NDArray[np.int64]
+    proportional: bool
+    protect: npt.NDArray[np.uint8]
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        return np.bincount(self.labels, minlength=len(self.floors))
+
+    @property
+    def most_removable(self) -> int:
+        return int(len(self.labels) - self.floors.sum())
+
+    def removed_counts(self, m: int) -> npt.NDArray[np.int64]:
+        """Per group: removed under proportional quotas, else the most that may go."""
+        counts = _core.removed_counts(self.labels, self.floors, self.proportional, m)
+        return np.array(counts, dtype=np.int64)
+
+
+def prune(
+    S: Any,
+    eps: float | None = None,
+    *,
+    m: int | None = None,
+    fraction: float | None = None,
+    reweight: float = 0.0,
+    groups: npt.ArrayLike | None = None,
+    balance: str | None = None,
+    min_keep: int = 0,
+    protect: npt.ArrayLike | None = None,
+    solver: str = "anneal",
+    seed: int = 0,
+    sweeps: int | str = "auto",
+    time_limit: float | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    progress: bool = False,
+    callback: Callable[[Progress], bool | None] | None = None,
+) -> PruneResult:
+    """Choose the samples to remove.
+
+    With ``eps``, the paper's Eq. 3: as many as possible such that
+
+        change_c(W) = || W^T (S - c Sbar) || / (1 - c m/n)  <=  eps .
+
+    With ``m`` or ``fraction``, Eq. 4: exactly m with the smallest change. ``prune(S, eps)`` alone
+    is the paper to the letter (c = 0).
+
+    Parameters
+    ----------
+    S : (n, N) array, memory map, torch tensor or InfluenceRows
+        One influence row a sample. float32 in C order is used in place; float64, float16,
+        Fortran-ordered and strided input is streamed into one float32 working copy
+        (``settings["working_copy"]``) and certified on the original.
+    eps : float, optional
+        Largest allowed change, >= 0.
+    m : int, optional
+        Number to remove, 0..n.
+    fraction : float, optional
+        ``m = round(fraction n)``.
+    reweight : float, default 0
+        c in [0, 1]: how far the kept samples' weight grows from 1/n (0, the paper's Eq. 2) to
+        1/(n - m) (1, its Definition 1).
+    groups : (n,) int, optional
+        Group of each sample, its class for example; any integers.
+    balance : {None, "proportional"}
+        Proportional: each group keeps its share of the kept samples (largest remainder, ties to
+        the lower label, raised to ``min_keep`` and the protected).
+    min_keep : int, default 0
+        At least so many are kept of each group, or all of a smaller one.
+    protect : (n,) bool, optional
+        True: never removed.
+    solver : {"anneal"}
+        ``anneal`` is plain simulated annealing, O(N) a flip.
+    seed : int, default 0
+        Same seed, same answer, for runs that end by sweeps.
+    sweeps : int or "auto"
+        The budget: passes over the rows.
+    time_limit : float, optional
+        Seconds after which the search ends early; it then cools faster to end cold.
+    threads : int, optional
+        Threads for the float64 passes; default all. The answer does not depend on it.
+    device : {None, "cpu"}
+        None: where S lives.
+    progress : bool, default False
+        Show a progress bar (needs rich, ``pip install 'dprune[report]'``).
+    callback : callable, optional
+        Called with a :class:`Progress` some twenty times a second; a true return value ends the
+        search with the best so far.
+
+    Returns
+    -------
+    PruneResult
+
+    Raises
+    ------
+    TypeError, ValueError
+        On bad input; the message names the argument, what was found and what was expected.
+    KeyboardInterrupt
+        On Ctrl-C, within 0.2 s.
+
+    References
+    ----------
+    Yang et al., "Dataset Pruning: Reducing Training Data by Examining Generalization Influence",
+    ICLR 2023, Eq. 3 and 4.
+    """
+    start = time.perf_counter()
+    check_device(device)
+    threads = _core.hardware_threads() if threads is None else _at_least(threads, 1, "threads")
+    seed = _at_least(seed, 0, "seed")
+    if solver not in _SOLVERS:
+        raise ValueError(f"solver must be one of {', '.join(_SOLVERS)}, found {solver!r}")
+    if sweeps != "auto":
+        sweeps = _at_least(sweeps, 1, "sweeps")
+    if time_limit is not None and not time_limit > 0:
+        raise ValueError(f"time_limit must be positive, found {time_limit}")
+    c = float(reweight)
+    if not 0.0 <= c <= 1.0:
+        raise ValueError(f"reweight must lie in [0, 1], found {reweight}")
+
+    source = Source(S, threads)
+    n = source.n
+    eps, m = _goal(eps, m, fraction, n, c)
+    rules = _constraints(n, groups, balance, min_keep, protect)
+    most = min(rules.most_removable, n - 1) if m is None else rules.most_removable
+    if m is not None and m > most:
+        raise ValueError(
+            f"m must be at most {most} under min_keep={min_keep} and {int(rules.protect.sum())} "
+            f"protected samples, found {m}"
+        )
+
+    if sweeps == "auto":
+        wanted = _AUTO_NUMBERS / (n * source.width)
+        planned = int(min(max(wanted, _AUTO_SWEEPS[0]), _AUTO_SWEEPS[1]))
+    else:
+        planned = int(sweeps)
+    everything = source.group_sums(np.zeros(n, dtype=np.int64), 1)[0]
+    left = max(1e-3, math.inf if time_limit is None else time_limit - time.perf_counter() + start)
+    with ExitStack() as stack:
+        watchers = [] if callback is None else [callback]
+        if progress:
+            watchers.append(stack.enter_context(_ProgressBar(planned)))
+        # Reading S once more for its fingerprint costs nothing beside the search.
+        fingerprint = stack.enter_context(ThreadPoolExecutor(1)).submit(source.fingerprint)
+        trivial = m == 0 or most == 0 or (m is not None and m == most)
+
+        def search(limit: float | None) -> dict[str, Any]:
+            return _core.solve(
+                source.store,
+                everything / n,
+                source.squared_norms,
+                c,
+                rules.labels,
+                rules.floors,
+                rules.proportional,
+                rules.protect,
+                m,
+                math.inf if limit is None else limit,
+                solver,
+                seed,
+                planned,
+                left,
+                _hook(watchers) if watchers else None,
+            )
+
+        found = search(eps)
+        norm, raw_norm = certificate(source, found["mask"], everything / n, c)
+        # A working copy can differ from the original by its rounding: ask for that much less.
+        tighter = eps
+        while eps is not None and tighter is not None and norm > eps:
+            tighter *= eps / norm * (1.0 - 1e-7)
+            found = search(tighter)
+            norm, raw_norm = certificate(source, found["mask"], everything / n, c)
+
+    status = Status(found["status"])
+    if trivial:
+        status = Status.TRIVIAL
+    elif eps is not None and c < 1.0 and float(np.linalg.norm(everything)) <= eps:
+        status = Status.DEGENERATE
+        warnings.warn(
+            f"removing all samples changes the head by {np.linalg.norm(everything):.3g} <= eps: "
+            "the paper's formula (reweight < 1) does not bound the cost here; use reweight=1 or "
+            "a smaller eps",
+            stacklevel=2,
+        )
+    removed = np.flatnonzero(found["mask"])
+    exact = None
+    if source.head is not None:
+        exact = source.head.change(removed, reweight=c)
+    return PruneResult(
+        n=n,
+        removed=removed,
+        kept=np.flatnonzero(found["mask"] == 0),
+        norm=norm,
+        raw_norm=raw_norm,
+        random_norm=random_norm(source, rules, everything / n, c, len(removed)),
+        upper_bound=most if m is None else m,
+        exact_norm=None if exact is None else exact.norm,
+        exact_norm_residual=None if exact is None else exact.residual,
+        status=status,
+        trace=np.array(found["trace"], dtype=TRACE),
+        seconds=time.perf_counter() - start,
+        settings={
+            "version": __version__,
+            "eps": eps,
+            "m": m,
+            "reweight": c,
+            "groups": None if groups is None else len(rules.floors),
+            "balance": balance,
+            "min_keep": int(min_keep),
+            "protected": int(rules.protect.sum()),
+            "solver": solver,
+            "seed": seed,
+            "sweeps": sweeps,
+            "planned_sweeps": planned,
+            "done_sweeps": found["sweeps"],
+            "time_limit": time_limit,
+            "threads": threads,
+            "device": "cpu",
+            "shape": [n, source.width],
+            "dtype": str(source.original.dtype),
+            "working_copy": source.working_copy,
+            "upper_bound_kind": "trivial",
+        },
+        fingerprint=fingerprint.result(),
+    )
+
+
+def certificate(
+    source: Source, mask: npt.NDArray[np.uint8], mean: Float64, reweight: float
+) -> tuple[float, float]:
+    """(change_c, ||W^T S||) of a subset, in float64 from the rows as given."""
+    m = int(mask.sum())
+    total = source.group_sums(mask.astype(np.int64) - 1, 1)[0]
+    if m == 0:
+        return 0.0, 0.0
+    centred = float(np.linalg.norm(total - reweight * m * mean))
+    return centred / (1.0 - reweight * m / source.n), float(np.linalg.norm(total))
+
+
+def random_norm(
+    source: Source, rules: _Constraints, mean: Float64, reweight: float, m: int
+) -> float:
+    """Root mean square of change_c over random subsets of m samples.
+
+    Drawn without replacement from the unprotected samples of each stratum. Under proportional
+    quotas every group is a stratum; otherwise only the groups that ``min_keep`` holds at their
+    floor are, and the rest are drawn together. Per stratum with f samples, k of them drawn,
+
+        E||sum||^2 = ||k mu||^2 + k (f - k) / (f - 1) (E||S_i||^2 - ||mu||^2) .
+    """
+    if m == 0:
+        return 0.0
+    n = source.n
+    counts = rules.removed_counts(m)
+    stratum = np.arange(len(rules.floors))
+    if not rules.proportional:
+        # Groups that a plain draw would take below their floor give all they may.
+        bound = np.zeros(len(stratum), dtype=bool)
+        while True:
+            rest = m - counts[bound].sum()
+            size = rules.sizes[~bound].sum()
+            more = ~bound & (rules.sizes * rest > counts * size) & (counts < rules.sizes)
+            if not more.any():
+                break
+            bound |= more
+        pool = int(np.flatnonzero(~bound)[0]) if not bound.all() else 0
+        stratum = np.where(bound, stratum, pool)
+        drawn = np.where(bound, counts, 0)
+        drawn[pool] += m - drawn.sum()
+        counts = drawn
+    labels = np.where(rules.protect == 0, stratum[rules.labels], -1)
+    free = labels >= 0
+    strata = len(stratum)
+    f = np.bincount(labels[free], minlength=strata)
+    squares = np.bincount(labels[free], weights=source.squared_norms[free], minlength=strata)
+    sums = source.group_sums(labels, strata)
+    used = f > 0
+    f, squares, sums, k = f[used], squares[used], sums[used], counts[used]
+    mu = sums / f[:, None]
+    spread = np.maximum(squares / f - np.einsum("ij,ij->i", mu, mu), 0.0)
+    variance = k * (f - k) / np.maximum(f - 1, 1) * spread
+    offset = k @ mu - reweight * m * mean
+    square = float(offset @ offset + variance.sum())
+    return math.sqrt(square) / (1.0 - reweight * m / n)
+
+
+def _goal(
+    eps: float | None, m: int | None, fraction: float | None, n: int, reweight: float
+) -> tuple[float | None, int | None]:
+    given = [name for name, v in {"eps": eps, "m": m, "fraction": fraction}.items() if v is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"exactly one of eps, m, fraction must be given, found {', '.join(given) or 'none'}"
+        )
+    if eps is not None:
+        if isinstance(eps, bool) or not np.isscalar(eps):
+            raise TypeError(f"eps must be a number, found {type(eps).__name__}")
+        if not (math.isfinite(eps) and eps >= 0):
+            raise ValueError(f"eps must be finite and at least 0, found {eps}")
+        return float(eps), None
+    if fraction is not None:
+        if not 0.0 <= fraction <= 1.0:
+            raise ValueError(f"fraction must lie in [0, 1], found {fraction}")
+        name, size = "fraction", round(fraction * n)
+    else:
+        assert m is not None
+        name, size = "m", _at_least(m, 0, "m")
+    if size > n:
+        raise ValueError(f"m must lie in 0..{n}, found {size}")
+    if size == n and reweight == 1.0:
+        raise ValueError(f"{name} must leave at least one sample with reweight=1, found m={n}")
+    return None, size
+
+
+def _constraints(
+    n: int,
+    groups: npt.ArrayLike | None,
+    balance: str | None,
+    min_keep: int,
+    protect: npt.ArrayLike | None,
+) -> _Constraints:
+    min_keep = _at_least(min_keep, 0, "min_keep")
+    if balance not in (None, "proportional"):
+        raise ValueError(f"balance must be None or 'proportional', found {balance!r}")
+    if groups is None:
+        for name, value in (("balance", balance), ("min_keep", min_keep)):
+            if value:
+                raise ValueError(f"{name} needs groups, found groups=None")
+        labels = np.zeros(n, dtype=np.int64)
+    else:
+        _, labels = np.unique(integer_vector(groups, n, "groups"), return_inverse=True)
+        labels = np.ascontiguousarray(labels, dtype=np.int64)
+    if protect is None:
+        protected = np.zeros(n, dtype=bool)
+    else:
+        protected = np.asarray(protect)
+        if protected.dtype != np.bool_:
+            raise TypeError(f"protect must be a bool mask, found {protected.dtype}")
+        if protected.shape != (n,):
+            raise ValueError(f"protect must have shape ({n},), found {protected.shape}")
+        if protected.all():
+            raise ValueError(f"protect must leave a sample that can go, found all {n} protected")
+    sizes = np.bincount(labels)
+    floors = np.maximum(np.bincount(labels[protected], minlength=len(sizes)), min_keep)
+    if groups is not None and n > 0 and (np.minimum(floors, sizes) == sizes).all():
+        raise ValueError(
+            f"min_keep must leave a sample that can go, found {min_keep} for groups of at most "
+            f"{int(sizes.max())}"
+        )
+    return _Constraints(
+        labels,
+        np.minimum(floors, sizes),
+        balance == "proportional",
+        np.ascontiguousarray(protected, dtype=np.uint8),
+    )
+
+
+def _at_least(value: Any, least: int, name: str) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, found {type(value).__name__}") from None
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, found bool")
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, found {number}")
+    return number
+
+
+def _hook(
+    watchers: list[Callable[[Progress], bool | None]],
+) -> Callable[[float, int, float, int], bool]:
+    def hook(seconds: float, sweep: int, norm: float, removed: int) -> bool:
+        point = Progress(seconds, sweep, norm, removed)
+        return any([bool(watch(point)) for watch in watchers])
+
+    return hook
+
+
+class _ProgressBar:
+    """A rich progress bar as a callback."""
+
+    def __init__(self, sweeps: int) -> None:
+        try:
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        except ImportError:
+            raise ImportError(
+                "progress=True needs rich: pip install 'dprune[report]'"
+            ) from None
+        self._bar = Progress(
+            TextColumn("pruning"),
+            BarColumn(),
+            TextColumn("removed {task.fields[removed]}  norm {task.fields[norm]:.4g}"),
+            TimeElapsedColumn(),
+        )
+        self._task = self._bar.add_task("", total=sweeps, removed=0, norm=math.nan)
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        self._bar.start()
+        return lambda p: self._bar.update(
+            self._task, completed=p.sweep, removed=p.removed, norm=p.norm
+        )
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()

@@ -1,0 +1,114 @@
+"""Where rows come from: the forms of S that prune() takes, as a solver store and float64 sums."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dprune import _core
+from dprune.curvature import Float64
+from dprune.head import LastLayer
+from dprune.influence import InfluenceRows
+
+# Rows per block when a matrix has to be converted on the way.
+_BLOCK = 4096
+# Squared norms outside this range would leave float32 in the solver's inner products.
+_LEAST_SQUARE, _LARGEST_SQUARE = 1e-34, 1e34
+
+
+class Source:
+    """S as given, for certificates, and as the float32 store that the solver works on.
+
+    float32 in C order is used in place; float64, float16, Fortran-ordered and strided matrices
+    are streamed into one float32 working copy, and all float64 sums run over the original.
+    """
+
+    def __init__(self, S: Any, threads: int) -> None:
+        self.head: LastLayer | None = None
+        if isinstance(S, InfluenceRows):
+            self.head = S.head
+            S = S.rows
+        self.original = _as_matrix(S)
+        self.n, self.width = self.original.shape
+        self.threads = threads
+        self.squared_norms = self._squared_norms()
+        in_place = self.original.dtype == np.float32 and self.original.flags.c_contiguous
+        self.working_copy = not in_place
+        dense = self.original if in_place else np.empty((self.n, self.width), dtype=np.float32)
+        if self.working_copy:
+            for start in range(0, self.n, _BLOCK):
+                dense[start : start + _BLOCK] = self.original[start : start + _BLOCK]
+        self.store = _core.DenseRows(dense)
+
+    def group_sums(self, labels: npt.NDArray[np.int64], groups: int) -> Float64:
+        """Sum of the rows of each group, (groups, N) float64; label -1: in none."""
+        sums = np.zeros((groups, self.width))
+        for start, block in self._blocks():
+            part = labels[start : start + len(block)]
+            _core.add_groups(block, part, sums, self.threads)
+        return sums
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the data set where the rows carry a head, else of the matrix."""
+        if self.head is not None:
+            return self.head.fingerprint
+        digest = hashlib.sha256(f"dprune S {self.original.shape} {self.original.dtype}".encode())
+        for start in range(0, self.n, _BLOCK):
+            digest.update(np.ascontiguousarray(self.original[start : start + _BLOCK]))
+        return digest.hexdigest()
+
+    def _blocks(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """The original in pieces that the core reads: all of it, or converted block by block."""
+        native = self.original.dtype in (np.float32, np.float64)
+        if native and self.original.flags.c_contiguous:
+            yield 0, self.original
+            return
+        for start in range(0, self.n, _BLOCK):
+            block = self.original[start : start + _BLOCK]
+            yield start, np.ascontiguousarray(block, dtype=None if native else np.float32)
+
+    def _squared_norms(self) -> Float64:
+        norms = np.concatenate(
+            [_core.squared_norms(block, self.threads) for _, block in self._blocks()]
+        )
+        bad = ~np.isfinite(norms)
+        if bad.any():
+            raise ValueError(f"S must be finite, found NaN or Inf in row {int(bad.argmax())}")
+        largest = float(norms.max())
+        if largest > _LARGEST_SQUARE or 0.0 < largest < _LEAST_SQUARE:
+            raise ValueError(
+                f"S must suit float32 arithmetic, found rows of norm {largest**0.5:.1e}; "
+                "rescale S (and eps)"
+            )
+        return norms
+
+
+def _as_matrix(S: Any) -> npt.NDArray[Any]:
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(S, torch.Tensor):
+        if S.device.type != "cpu":
+            raise ValueError(
+                f"S must be on the CPU, found {S.device}: the solvers do not run on a GPU yet; "
+                "pass S.cpu()"
+            )
+        if S.dtype == torch.bfloat16:
+            raise TypeError("S must be float32, float64 or float16, found bfloat16; use S.float()")
+        S = S.detach().resolve_neg().resolve_conj().numpy()
+    if not hasattr(S, "__array__"):
+        raise TypeError(
+            "S must be a NumPy array, memory map, torch tensor or InfluenceRows, found "
+            f"{type(S).__name__}"
+        )
+    matrix = np.asarray(S)
+    if matrix.dtype not in (np.float32, np.float64, np.float16):
+        raise TypeError(f"S must be float32, float64 or float16, found {matrix.dtype}")
+    if matrix.ndim != 2:
+        raise ValueError(f"S must have 2 dimensions (n, N), found shape {matrix.shape}")
+    if matrix.size == 0:
+        raise ValueError(f"S must not be empty, found shape {matrix.shape}")
+    return matrix
