@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dprune._checks import class_labels, feature_matrix
-from dprune.curvature import Hessian, with_bias
+from dprune.curvature import Hessian
+from dprune.design import Design, with_bias
 from dprune.head import LastLayer
 
 
@@ -117,7 +118,7 @@ def _newton_step(head: LastLayer, kept: npt.NDArray[np.int64]) -> float:
     """||H_kept^-1 grad_kept(theta)||: gradient and Hessian of the kept samples' mean loss."""
     weights = np.zeros(head.n)
     weights[kept] = 1.0 / len(kept)
-    hessian = Hessian(head.design[kept], head.probabilities[kept], head.weight_decay)
+    hessian = Hessian(Design(head.features[kept]), head.probabilities[kept], head.weight_decay)
     pull = hessian.contrasts.T @ head.theta * head.weight_decay
     gradient = head.gradient_sum(weights) + pull.reshape(-1, 1)
     return float(np.linalg.norm(hessian.solve(gradient).solution))

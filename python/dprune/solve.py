@@ -331,7 +331,9 @@ def random_norm(
 def _goal(
     eps: float | None, m: int | None, fraction: float | None, n: int, reweight: float
 ) -> tuple[float | None, int | None]:
-    given = [name for name, v in {"eps": eps, "m": m, "fraction": fraction}.items() if v is not None]
+    given = [
+        name for name, v in {"eps": eps, "m": m, "fraction": fraction}.items() if v is not None
+    ]
     if len(given) != 1:
         raise ValueError(
             f"exactly one of eps, m, fraction must be given, found {', '.join(given) or 'none'}"
@@ -428,9 +430,7 @@ class _ProgressBar:
         try:
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
         except ImportError:
-            raise ImportError(
-                "progress=True needs rich: pip install 'dprune[report]'"
-            ) from None
+            raise ImportError("progress=True needs rich: pip install 'dprune[report]'") from None
         self._bar = Progress(
             TextColumn("pruning"),
             BarColumn(),

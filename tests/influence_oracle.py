@@ -1,0 +1,81 @@
+"""Float64 references for influence rows: everything dense, every class parameter, no structure."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+
+from dprune.curvature import contrasts
+from dprune.head import LastLayer
+
+_LOADERS = {"digits": load_digits, "breast_cancer": load_breast_cancer, "wine": load_wine}
+
+
+def data(name, count=None, seed=0):
+    """Standardised features (digits: divided by 16) in float32 and labels, shuffled."""
+    X, y = _LOADERS[name](return_X_y=True)
+    X = X / 16 if name == "digits" else (X - X.mean(axis=0)) / X.std(axis=0)
+    order = np.random.default_rng(seed).permutation(len(X))[:count]
+    return X[order].astype(np.float32), y[order]
+
+
+def head(name, weight_decay=1e-2, count=None, **settings):
+    X, y = data(name, count)
+    return LastLayer.fit(X, y, weight_decay, **settings)
+
+
+def sample_hessians(model):
+    """w_i (diag p_i - p_i p_i^T), or w_i I: (n, C, C)."""
+    w = np.ones(model.n) if model.sample_weights is None else model.sample_weights
+    if model.criterion == "squared":
+        return w[:, None, None] * np.eye(model.classes)
+    p = probabilities(model)
+    return w[:, None, None] * (p[:, :, None] * np.eye(model.classes) - p[:, :, None] * p[:, None])
+
+
+def logits(model):
+    X = np.column_stack([model.features.astype(np.float64), np.ones(model.n)])
+    return X, X @ model.theta.T
+
+
+def probabilities(model):
+    _, z = logits(model)
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def gradients(model):
+    """g_i, (n, C (d + 1))."""
+    X, z = logits(model)
+    out = (z if model.criterion == "squared" else probabilities(model)) - np.eye(model.classes)[
+        model.labels
+    ]
+    if model.sample_weights is not None:
+        out = out * model.sample_weights[:, None]
+    return (out[:, :, None] * X[:, None, :]).reshape(model.n, -1)
+
+
+def hessian(model):
+    """H of the mean loss with weight decay, (C (d + 1), C (d + 1))."""
+    X, _ = logits(model)
+    H = np.einsum("nab,ni,nj->aibj", sample_hessians(model), X, X, optimize=True) / model.n
+    H = H.reshape(model.theta.size, model.theta.size)
+    return H + model.weight_decay * np.eye(len(H))
+
+
+def rows(model):
+    """S in all C (d + 1) parameters: solves with the full, singular-but-for-lam Hessian."""
+    return np.linalg.solve(hessian(model), gradients(model).T).T / model.n
+
+
+def in_contrasts(model, full):
+    """Rows in all parameters as rows in the columns that dprune uses."""
+    q = np.eye(model.classes) if model.criterion == "squared" else contrasts(model.classes)
+    blocks = full.reshape(len(full), model.classes, -1)
+    return np.einsum("ck,ncj->nkj", q, blocks).reshape(len(full), -1)
+
+
+def relative_error(found, truth):
+    """Largest relative error of a row."""
+    gap = np.linalg.norm(np.asarray(found, dtype=np.float64) - truth, axis=1)
+    return float(np.max(gap / np.linalg.norm(truth, axis=1)))
