@@ -77,10 +77,6 @@ class Curvature(ABC):
     def solve(self, rhs: Float64, *, tol: float = 1e-10, max_iterations: int = 1000) -> Solve:
         """``H^-1 B`` for a block of right-hand sides, (width, columns) float64."""
 
-    @abstractmethod
-    def dense(self) -> Float64:
-        """``H`` as a matrix, (width, width) float64, C-ordered."""
-
     @property
     @abstractmethod
     def largest_eigenvalue(self) -> float:
@@ -124,6 +120,15 @@ class Hessian(Curvature):
             out += logits.T @ x
         out = (self.contrasts.T @ out.reshape(count, classes, width)).reshape(count, -1).T / n
         return np.asarray(out + self.weight_decay * vectors)
+
+    def curvatures(self, block: slice) -> Float64:
+        """``w_i Q^T (diag p_i - p_i p_i^T) Q`` of some samples, (rows, k, k)."""
+        q = self.contrasts
+        p = self.probabilities[block]
+        pq = p @ q
+        out = np.einsum("nc,ca,cb->nab", p, q, q, optimize=True)
+        out -= pq[:, :, None] * pq[:, None, :]
+        return out if self.design.weights is None else out * self.design.weights[block, None, None]
 
     @cached_property
     def class_factor(self) -> Float64:
@@ -195,8 +200,11 @@ class Hessian(Curvature):
         return Solve(x, self.residuals(x, rhs), iterations)
 
     def dense(self) -> Float64:
-        """``H`` as a matrix, assembled from symmetric rank-k updates (``assembly.py``)."""
-        matrix = softmax_hessian(self.design, self.probabilities, self.contrasts)
+        """``H`` as a matrix, (width, width) float64, for problems that are small."""
+        x = np.asarray(self.design)
+        if self.design.weights is not None:
+            x = x * np.sqrt(self.design.weights)[:, None]
+        matrix = softmax_hessian(x, self.probabilities, self.contrasts)
         matrix[np.diag_indices(self.width)] += self.weight_decay
         return matrix
 
@@ -247,11 +255,6 @@ class SquaredHessian(Curvature):
         matrix = self.design.second_moment + self.weight_decay * np.eye(self.shape[1])
         factor, lower = scipy.linalg.cho_factor(matrix, lower=True)
         return factor, bool(lower)
-
-    def dense(self) -> Float64:
-        """``H`` as a matrix."""
-        block = self.design.second_moment + self.weight_decay * np.eye(self.shape[1])
-        return np.kron(np.eye(self.shape[0]), block)
 
     @property
     def largest_eigenvalue(self) -> float:

@@ -1,9 +1,10 @@
-"""Influence rows from a dense Hessian: Cholesky factor, inverse, one matrix product.
+"""Influence rows from a dense Hessian: assembly, Cholesky factor, triangular solves.
 
-Assembly, factorisation and inversion run in float64. The product of gradients and inverse, the
-bulk of the work (2 n N^2 operations), runs in float32 where rows sampled across the data set show
-that this is accurate enough, and in float64 where it is not. A block of gradients
-``g_i = Q^T r_i (x) h_i`` exists only while it is multiplied.
+All of it runs in the eigenbasis of the features' second moment. There the Hessian is close to
+graded, and float32 keeps its small eigenvalues, on which the rows depend most, to the same
+relative accuracy as the large ones. The factorisation is in float64. Assembly and solves, the
+bulk of the work, are in float32 as long as rows sampled across the data set, measured against the
+structured float64 product, show that this is accurate enough; else in float64.
 
 Leverage-corrected rows answer for the removal of one sample alone: H loses that sample's own
 curvature. With ``X_i = I (x) h_i``, ``A_i = w_i (diag p_i - p_i p_i^T)``, ``B_i = X_i^T H^-1 X_i``,
@@ -16,36 +17,51 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 
 from dprune._resume import Output
+from dprune.assembly import mirror, softmax_hessian
+from dprune.curvature import Hessian
 from dprune.design import Float64
-from dprune.head import LastLayer
 
-# Float32 products are used up to this relative error of a sampled row.
-_SINGLE_ERROR = 2e-6
+# Largest relative error of a sampled row, and of the rows' sum, at which float32 is kept.
+_ROW_ERROR = 2e-6
+_SUM_ERROR = 3e-7
 # Rows whose error and residual are measured.
 _SAMPLE = 32
 _BLOCK_ENTRIES = 1 << 25
+_LEVERAGE_ROWS = 1024
 
 
-class Cholesky:
-    """``H = L L^T`` in float64, in the memory of the matrix that is given.
+class DirectSolver:
+    """``H = L L^T`` for a softmax head, in the eigenbasis of the features.
 
     Parameters
     ----------
-    matrix : (N, N) float64, C-contiguous, symmetric
-        Overwritten.
+    hessian : Hessian
+    dtype : float32 or float64
+        Precision of the assembly.
 
     Raises
     ------
     ValueError
-        If the matrix is not positive definite to working precision.
+        If the Hessian is not positive definite to working precision.
     """
 
-    def __init__(self, matrix: Float64) -> None:
+    def __init__(self, hessian: Hessian, dtype: npt.DTypeLike) -> None:
+        self.hessian = hessian
+        # Largest first: the factor of a graded matrix is then accurate in every direction.
+        self.basis = np.ascontiguousarray(hessian.design.second_moment_eigh[1][:, ::-1])
+        self.design = np.empty(hessian.design.shape, dtype=dtype)
+        for block, x in hessian.design.blocks():
+            self.design[block] = x @ self.basis
+        weighted = self.design
+        if hessian.design.weights is not None:
+            weighted = weighted * np.sqrt(hessian.design.weights)[:, None].astype(dtype)
+        matrix = softmax_hessian(weighted, hessian.probabilities, hessian.contrasts)
+        matrix[np.diag_indices(len(matrix))] += hessian.weight_decay
         # The transpose of a symmetric C-ordered matrix is the same matrix in LAPACK's order.
-        self._factor, info = lapack.dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+        self.factor, info = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
         if info != 0:
             raise ValueError(
                 "the Hessian is singular to working precision: the classes are separable or "
@@ -54,94 +70,144 @@ class Cholesky:
             )
 
     def solve(self, rhs: Float64) -> Float64:
-        """``H^-1 B`` for B (N, columns)."""
-        solution, _ = lapack.dpotrs(self._factor, rhs, lower=1)
-        return np.ascontiguousarray(solution)
+        """``H^-1 B`` for B (N, columns), in float64."""
+        width = len(self.basis)
+        turned = (rhs.T.reshape(-1, width) @ self.basis).reshape(rhs.shape[1], -1).T
+        solution, _ = lapack.dpotrs(self.factor, turned, lower=1)
+        back = np.ascontiguousarray(solution.T).reshape(-1, width) @ self.basis.T
+        return np.asarray(back.reshape(rhs.shape[1], -1).T)
 
-    def invert(self) -> Float64:
-        """``H^-1`` as a full C-contiguous matrix; the factor is gone afterwards."""
-        lower, _ = lapack.dpotri(self._factor, lower=1, overwrite_c=1)
-        del self._factor
-        inverse = lower.T  # upper triangle, C order
-        for start in range(0, len(inverse), 256):
-            stop = min(start + 256, len(inverse))
-            inverse[start:stop, :start] = inverse[:start, start:stop].T
-            corner = inverse[start:stop, start:stop]
-            corner[:] = np.triu(corner) + np.triu(corner, 1).T
-        return np.asarray(inverse)
+    def inverse_blocks(self) -> Float64:
+        """``H^-1`` in the eigenbasis, (k, d + 1, k, d + 1)."""
+        lower, _ = lapack.dpotri(self.factor, lower=1)
+        inverse = lower.T
+        mirror(inverse)
+        return np.asarray(inverse.reshape(self.hessian.shape * 2))
 
 
-def dense_rows(head: LastLayer, output: Output, *, leverage: bool) -> tuple[Float64, float]:
-    """Fill ``output`` with ``S_i = (1/n) H^-1 g_i``.
+class RowSolver:
+    """Rows ``H^-1 (r_i (x) h_i)`` for blocks of samples in one precision.
+
+    Parameters
+    ----------
+    solver : DirectSolver
+    dtype : float32 or float64
+        Of the triangular solves.
+    """
+
+    def __init__(self, solver: DirectSolver, dtype: npt.DTypeLike) -> None:
+        self._design = solver.design
+        self._factor = solver.factor.astype(dtype, copy=False)
+        self._basis = np.ascontiguousarray(solver.basis.T, dtype=dtype)
+        self._trsm = blas.strsm if self._factor.dtype == np.float32 else blas.dtrsm
+        self._buffer = np.empty((0, len(self._factor)), dtype=dtype)
+        width = len(self._factor)
+        self.block = max(64, min(4096, _BLOCK_ENTRIES // width))
+
+    def rows(self, samples: Any, errors: Float64) -> npt.NDArray[Any]:
+        """Rows for samples (a slice or indices) with residuals ``errors`` (rows, k).
+
+        The result is a view of a buffer that the next call overwrites.
+        """
+        x = self._design[samples].astype(self._buffer.dtype, copy=False)
+        if len(self._buffer) < len(x):
+            self._buffer = np.empty((len(x), self._buffer.shape[1]), dtype=self._buffer.dtype)
+            self._rows = np.empty_like(self._buffer)
+        g = self._buffer[: len(x)]
+        out = self._rows[: len(x)]
+        e = errors.astype(g.dtype, copy=False)
+        np.multiply(e[:, :, None], x[:, None, :], out=g.reshape(*e.shape, -1))
+        for transposed in (0, 1):
+            self._trsm(1.0, self._factor, g.T, lower=1, trans_a=transposed, overwrite_b=1)
+        shape = (len(x) * e.shape[1], x.shape[1])
+        np.matmul(g.reshape(shape), self._basis, out=out.reshape(shape))
+        return out
+
+
+def dense_rows(
+    hessian: Hessian, errors: Float64, output: Output, *, leverage: bool
+) -> tuple[Float64, float]:
+    """Fill ``output`` with ``S_i = (1/n) H^-1 (r_i (x) h_i)``.
+
+    Parameters
+    ----------
+    hessian : Hessian
+    errors : (n, k) float64
+        ``Q^T r_i``, in contrasts.
+    output : Output
+    leverage : bool
+        Correct the residuals for the samples' own curvature.
 
     Returns
     -------
     residuals : (32,) float64
-        Relative residuals of float64 solves for rows sampled across the data set.
+        Relative residuals of rows sampled across the data set.
     error : float
-        Largest relative difference between those and the rows as computed for ``output``.
+        Largest relative error of those rows.
     """
-    cholesky = Cholesky(head.hessian.dense())
-    sample = np.unique(np.linspace(0, head.n - 1, _SAMPLE).astype(np.int64))
-    rhs = gradients(head, sample, head.errors[sample] @ head.hessian.contrasts / head.n).T
-    truth = cholesky.solve(rhs)
-    residuals = head.hessian.residuals(truth, rhs)
-    inverse = cholesky.invert()
-    corrected = _leverage(head, inverse) if leverage else None
-    single = inverse.astype(np.float32)
-    error = _largest_error((rhs.T.astype(np.float32) @ single).T, truth)
-    if error <= _SINGLE_ERROR:
-        multiplier: npt.NDArray[Any] = single
-        del inverse
-    else:
-        multiplier = inverse
-        del single
-        error = float(np.finfo(np.float32).eps)
-    width = head.hessian.width
-    step = max(64, min(4096, _BLOCK_ENTRIES // width))
-    for start in range(output.done, head.n, step):
-        block = np.arange(start, min(start + step, head.n))
-        if corrected is None:
-            errors = head.errors[block] @ head.hessian.contrasts / head.n
-        else:
-            errors = corrected[block] / head.n
-        g = gradients(head, block, errors, multiplier.dtype)
-        if multiplier.dtype == np.float32:
-            np.matmul(g, multiplier, out=output.array[start : start + len(block)])
-        else:
-            output.array[start : start + len(block)] = g @ multiplier
-        output.advance(start + len(block))
+    n = len(errors)
+    sample = np.unique(np.linspace(0, n - 1, _SAMPLE).astype(np.int64))
+    solver = DirectSolver(hessian, np.float32)
+    if _sum_error(solver, errors) > _SUM_ERROR:
+        solver = DirectSolver(hessian, np.float64)
+    rows = RowSolver(solver, np.float32)
+    residuals, error = _measure(solver, rows, sample, errors)
+    if error > _ROW_ERROR and solver.design.dtype == np.float32:
+        solver = DirectSolver(hessian, np.float64)
+        rows = RowSolver(solver, np.float32)
+        residuals, error = _measure(solver, rows, sample, errors)
+    if error > _ROW_ERROR:
+        rows = RowSolver(solver, np.float64)
+        residuals, error = _measure(solver, rows, sample, errors)
+    if leverage:
+        errors = _leverage(solver, errors)
+    for start in range(output.done, n, rows.block):
+        block = slice(start, min(start + rows.block, n))
+        output.array[block] = rows.rows(block, errors[block] / n)
+        output.advance(block.stop)
     return residuals, error
 
 
-def gradients(
-    head: LastLayer, samples: npt.NDArray[np.int64], errors: Float64, dtype: Any = np.float64
-) -> npt.NDArray[Any]:
-    """``errors_i (x) h_i`` for some samples, (len(samples), N)."""
-    x = head.design.gather(samples).astype(dtype, copy=False)
-    out = np.empty((len(samples), errors.shape[1], x.shape[1]), dtype=dtype)
-    np.multiply(errors.astype(dtype)[:, :, None], x[:, None, :], out=out)
-    return out.reshape(len(samples), -1)
+def _measure(
+    solver: DirectSolver, rows: RowSolver, sample: npt.NDArray[np.int64], errors: Float64
+) -> tuple[Float64, float]:
+    """Residuals and largest relative error of some rows, by the structured float64 product."""
+    hessian = solver.hessian
+    x = hessian.design.gather(sample)
+    rhs = (errors[sample, :, None] * x[:, None, :]).reshape(len(sample), -1).T
+    found = rows.rows(sample, errors[sample]).T.astype(np.float64)
+    gap = rhs - hessian.product(found)
+    return _ratios(gap, rhs), float(_ratios(solver.solve(gap), found).max())
 
 
-def _largest_error(found: npt.NDArray[Any], truth: Float64) -> float:
-    norms = np.linalg.norm(truth, axis=0)
-    error = np.linalg.norm(found - truth, axis=0)
-    return float(np.max(np.divide(error, norms, out=np.zeros_like(error), where=norms > 0)))
+def _sum_error(solver: DirectSolver, errors: Float64) -> float:
+    """Relative error of the sum of all rows, which single rows do not show."""
+    hessian = solver.hessian
+    rhs = hessian.design.adjoint_times(errors).reshape(-1, 1)
+    found = solver.solve(rhs)
+    gap = rhs - hessian.product(found)
+    return float(_ratios(solver.solve(gap), found)[0])
 
 
-def _leverage(head: LastLayer, inverse: Float64) -> Float64:
-    """``(I - A_i B_i / n)^-1 Q^T r_i`` in contrasts, (n, k)."""
-    k, width = head.hessian.shape
-    blocks = inverse.reshape(k, width, k, width)
-    q = head.hessian.contrasts
-    out = np.empty((head.n, k))
-    for block, x in head.design.blocks():
+def _ratios(part: Float64, whole: Float64) -> Float64:
+    """Norms of columns relative to others', zero where those are."""
+    norms = np.linalg.norm(whole, axis=0)
+    values = np.linalg.norm(part, axis=0)
+    return np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)
+
+
+def _leverage(solver: DirectSolver, errors: Float64) -> Float64:
+    """``(I - A_i B_i / n)^-1 Q^T r_i``, (n, k)."""
+    inverse = solver.inverse_blocks()
+    k = errors.shape[1]
+    out = np.empty_like(errors)
+    for start in range(0, len(errors), _LEVERAGE_ROWS):
+        block = slice(start, min(start + _LEVERAGE_ROWS, len(errors)))
+        x = solver.design[block].astype(np.float64, copy=False)
         b = np.empty((len(x), k, k))
         for i in range(k):
             for j in range(i + 1):
-                b[:, i, j] = b[:, j, i] = np.einsum("nd,nd->n", x @ blocks[i, :, j, :], x)
-        system = np.eye(k) - head.curvatures(block) @ b / head.n
-        residual = head.errors[block] @ q
-        out[block] = np.linalg.solve(system, residual[:, :, None])[:, :, 0]
+                b[:, i, j] = b[:, j, i] = np.einsum("nd,nd->n", x @ inverse[i, :, j, :], x)
+        system = np.eye(k) - solver.hessian.curvatures(block) @ b / len(errors)
+        out[block] = np.linalg.solve(system, errors[block, :, None])[:, :, 0]
     return out

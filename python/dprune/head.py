@@ -208,17 +208,16 @@ class LastLayer:
             return SquaredHessian(self.design, self.classes, self.weight_decay)
         return Hessian(self.design, self.probabilities, self.weight_decay)
 
-    def curvatures(self, block: slice) -> Float64:
-        """``w_i (diag p_i - p_i p_i^T)`` in contrasts for some samples, (rows, k, k)."""
-        if self.criterion == "squared":
-            out = np.tile(np.eye(self.classes), (len(self.labels[block]), 1, 1))
-        else:
-            q = self.hessian.contrasts
-            p = self.probabilities[block]
-            pq = p @ q
-            out = np.einsum("nc,ca,cb->nab", p, q, q, optimize=True)
-            out -= pq[:, :, None] * pq[:, None, :]
-        return out if self.sample_weights is None else out * self.sample_weights[block, None, None]
+    @cached_property
+    def contrast_errors(self) -> Float64:
+        """``Q^T r_i`` with r_i the ``errors``: the class factors of the gradients, (n, k)."""
+        return np.asarray(self.errors @ self.hessian.contrasts)
+
+    def gradients(self, samples: npt.NDArray[np.int64]) -> Float64:
+        """``g_i`` of some samples in contrasts, (len(samples), k (d + 1))."""
+        x = self.design.gather(samples)
+        e = self.contrast_errors[samples]
+        return (e[:, :, None] * x[:, None, :]).reshape(len(samples), -1)
 
     @cached_property
     def fingerprint(self) -> str:

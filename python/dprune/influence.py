@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dprune._resume import open_output
 from dprune.design import Float64
-from dprune.direct import dense_rows, gradients
+from dprune.direct import dense_rows
 from dprune.head import LastLayer
 from dprune.iterative import lissa_rows, pcg_rows
 from dprune.kronecker import Float32, factored_rows
@@ -163,7 +163,7 @@ def influence(
     key = f"{method} {leverage} {_key(head)}"
     output = open_output(out, (head.n, head.hessian.width), key)
     if method == "dense":
-        residuals, error = dense_rows(head, output, leverage=leverage)
+        residuals, error = dense_rows(head.hessian, head.contrast_errors, output, leverage=leverage)
         return InfluenceRows(output.finish(), head, residuals, False, method, reason, error=error)
     fill = pcg_rows if method == "pcg" else lissa_rows
     residuals, iterations = fill(head, output)
@@ -234,7 +234,7 @@ def _measured(rows: InfluenceRows) -> InfluenceRows:
     if count == 0:
         return rows
     sample = np.unique(np.linspace(0, head.n - 1, count).astype(np.int64))
-    rhs = gradients(head, sample, head.errors[sample] @ head.hessian.contrasts / head.n).T
+    rhs = head.gradients(sample).T / head.n
     truth = head.hessian.solve(rhs, tol=1e-6).solution.T
     if rows.rows is not None:
         found = np.asarray(rows.rows[sample], dtype=np.float64)

@@ -20,7 +20,6 @@ import numpy as np
 from dprune._resume import Output
 from dprune.curvature import Curvature, Hessian
 from dprune.design import Design, Float64
-from dprune.direct import gradients
 from dprune.head import LastLayer
 
 # Relative residual at which a row is done.
@@ -47,8 +46,7 @@ def pcg_rows(head: LastLayer, output: Output) -> tuple[Float64, int]:
     iterations = 0
     for start in range(output.done, head.n, _COLUMNS):
         block = np.arange(start, min(start + _COLUMNS, head.n))
-        errors = head.errors[block] @ head.hessian.contrasts / head.n
-        solve = head.hessian.solve(gradients(head, block, errors).T, tol=PCG_TOLERANCE)
+        solve = head.hessian.solve(head.gradients(block).T / head.n, tol=PCG_TOLERANCE)
         output.array[start : start + len(block)] = solve.solution.T
         residuals[block] = solve.residuals
         iterations = max(iterations, solve.iterations)
@@ -78,8 +76,7 @@ def lissa_rows(head: LastLayer, output: Output, *, seed: int = 0) -> tuple[Float
     residuals = np.full(head.n, np.nan)
     for start in range(output.done, head.n, _LISSA_COLUMNS):
         block = np.arange(start, min(start + _LISSA_COLUMNS, head.n))
-        errors = head.errors[block] @ head.hessian.contrasts / head.n
-        rhs = gradients(head, block, errors).T
+        rhs = head.gradients(block).T / head.n
         # |x| <= |v| / contraction as long as the recursion contracts.
         bound = 10.0 * np.linalg.norm(rhs) / contraction
         x = rhs.copy()

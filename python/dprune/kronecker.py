@@ -27,7 +27,7 @@ def factored_rows(head: LastLayer, *, leverage: bool) -> tuple[Float32, Float32]
     """Class factors b (n, k) and feature factors a (n, d + 1)."""
     hessian = head.hessian
     alpha, vectors = head.design.second_moment_eigh
-    residuals = head.errors @ hessian.contrasts / head.n
+    residuals = head.contrast_errors / head.n
     if isinstance(hessian, Hessian):
         b = hessian.class_factor
         pi = np.sqrt((alpha.sum() / len(alpha)) / (np.trace(b) / len(b)))
