@@ -57,10 +57,6 @@ class Design:
     def _kept(self) -> Float64:
         return with_bias(self.features)
 
-    def rows(self, block: slice) -> Float64:
-        """Some rows of X in float64."""
-        return self._kept[block] if self._small else with_bias(self.features[block])
-
     def gather(self, samples: npt.NDArray[np.int64]) -> Float64:
         """Rows of X of some samples in float64."""
         return self._kept[samples] if self._small else with_bias(self.features[samples])
@@ -70,7 +66,7 @@ class Design:
         step = max(64, min(4096, _BLOCK_ENTRIES // max(columns, self.shape[1])))
         for start in range(0, len(self), step):
             block = slice(start, min(start + step, len(self)))
-            yield block, self.rows(block)
+            yield block, self._kept[block] if self._small else with_bias(self.features[block])
 
     def times(self, matrix: Float64) -> Float64:
         """``X M^T`` for M (columns, d + 1), shape (n, columns)."""

@@ -124,6 +124,14 @@ class RowSolver:
         return out
 
 
+def direct_solver(hessian: Hessian, errors: Float64) -> DirectSolver:
+    """A factor assembled in float32 where the sum of all rows comes out right, else in float64."""
+    solver = DirectSolver(hessian, np.float32)
+    if _sum_error(solver, errors) > _SUM_ERROR:
+        solver = DirectSolver(hessian, np.float64)
+    return solver
+
+
 def dense_rows(
     hessian: Hessian, errors: Float64, output: Output, *, leverage: bool
 ) -> tuple[Float64, float]:
@@ -147,9 +155,7 @@ def dense_rows(
     """
     n = len(errors)
     sample = np.unique(np.linspace(0, n - 1, _SAMPLE).astype(np.int64))
-    solver = DirectSolver(hessian, np.float32)
-    if _sum_error(solver, errors) > _SUM_ERROR:
-        solver = DirectSolver(hessian, np.float64)
+    solver = direct_solver(hessian, errors)
     rows = RowSolver(solver, np.float32)
     residuals, error = _measure(solver, rows, sample, errors)
     if error > _ROW_ERROR and solver.design.dtype == np.float32:

@@ -227,28 +227,35 @@ class LastLayer:
         digest.update(np.ascontiguousarray(self.features))
         return digest.hexdigest()
 
-    def gradient_sum(self, weights: Float64) -> Float64:
+    def gradient_sum(self, weights: Float64, *, dtype: npt.DTypeLike = np.float64) -> Float64:
         """``G^T V = sum_i g_i v_i^T`` in contrasts for V (n,) or (n, columns), no g_i formed.
 
-        Shape (k (d + 1), columns).
+        Shape (k (d + 1), columns). With float32 products run in it, sums of blocks in float64.
         """
-        v = weights.reshape(self.n, -1)
+        v = weights.reshape(self.n, -1).astype(dtype, copy=False)
+        errors = self.errors.astype(dtype, copy=False)
         classes, width = self.theta.shape
         total = np.zeros((v.shape[1] * classes, width))
         for block, x in self.design.blocks(len(total)):
-            scaled = v[block, :, None] * self.errors[block, None, :]
-            total += scaled.reshape(len(x), -1).T @ x
+            scaled = v[block, :, None] * errors[block, None, :]
+            total += scaled.reshape(len(x), -1).T @ x.astype(dtype, copy=False)
         turned = self.hessian.contrasts.T @ total.reshape(-1, classes, width)
         return np.asarray(turned.reshape(v.shape[1], -1).T)
 
-    def gradient_product(self, vectors: Float64) -> Float64:
-        """``G V``: the inner products ``g_i . v`` in contrasts, (n, columns), no g_i formed."""
+    def gradient_product(self, vectors: Float64, *, dtype: npt.DTypeLike = np.float64) -> Float64:
+        """``G V``: the inner products ``g_i . v`` in contrasts, (n, columns), no g_i formed.
+
+        With float32 products run in it.
+        """
         blocks = vectors.T.reshape(-1, *self.hessian.shape)
         blocks = (self.hessian.contrasts @ blocks).reshape(-1, self.hessian.shape[1])
+        blocks = blocks.astype(dtype, copy=False)
+        errors = self.errors.astype(dtype, copy=False)
         out = np.empty((self.n, vectors.shape[1]))
         for block, x in self.design.blocks(len(blocks)):
-            logits = (x @ blocks.T).reshape(len(x), vectors.shape[1], self.classes)
-            np.einsum("ikc,ic->ik", logits, self.errors[block], out=out[block])
+            logits = x.astype(dtype, copy=False) @ blocks.T
+            logits = logits.reshape(len(x), vectors.shape[1], self.classes)
+            out[block] = np.einsum("ikc,ic->ik", logits, errors[block])
         return out
 
     def change(self, removed: npt.NDArray[np.int64], *, reweight: float = 1.0) -> Change:

@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dprune._resume import open_output
+from dprune.curvature import Hessian
 from dprune.design import Float64
-from dprune.direct import dense_rows
+from dprune.direct import dense_rows, direct_solver
 from dprune.head import LastLayer
 from dprune.iterative import lissa_rows, pcg_rows
 from dprune.kronecker import Float32, factored_rows
+from dprune.sketch import DirectInverse, IterativeInverse, sketch_rows
 
 _METHODS = ("auto", "dense", "pcg", "lissa", "kfac")
 # Share of the free memory that a method may fill.
@@ -35,7 +37,7 @@ class InfluenceRows:
 
     Attributes
     ----------
-    rows : (n, k (d + 1)) float32, or None
+    rows : (n, k (d + 1)) or (n, rank) float32, or None
         ``S_i = (1/n) H^-1 g_i`` in orthonormal class contrasts (x) [features, 1]; norms and inner
         products are those of the C (d + 1) parameters. k is C - 1, and C for squared loss. None
         when the rows are kept as factors.
@@ -43,7 +45,8 @@ class InfluenceRows:
         Where they came from.
     residuals : float64 vector
         Relative residuals ``||H s - g|| / ||g||`` of the solves: ``pcg`` and ``lissa`` of each
-        row, ``dense`` of 32 rows across the data set, empty for ``kfac``.
+        row, ``dense`` of 32 rows across the data set, empty for ``kfac``; a sketch's of each
+        direction.
     approximate : bool
         True if the rows are not the exact ones up to rounding or the solves' tolerance.
     method : str
@@ -58,6 +61,10 @@ class InfluenceRows:
     factors : (b, a) or None
         Factored rows: ``S_i = b_i (x) a_i`` flattened with b's index slow; b (n, k) and
         a (n, d + 1) float32.
+    basis : (k (d + 1), rank) float32 or None
+        Of a sketch: orthonormal directions P, the rows being ``S P``.
+    left_out : float or None
+        Of a sketch: share of the rows' squared norms that lies outside P, an unbiased estimate.
     """
 
     rows: Float32 | None = field(repr=False)
@@ -69,6 +76,8 @@ class InfluenceRows:
     iterations: int = 0
     error: float | None = None
     factors: tuple[Float32, Float32] | None = field(default=None, repr=False)
+    basis: Float32 | None = field(default=None, repr=False)
+    left_out: float | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -95,13 +104,15 @@ class InfluenceRows:
     def expand(self) -> Float32:
         """The rows in all C (d + 1) parameters, (n, C (d + 1)) float32: class by class."""
         q = self.head.hessian.contrasts.astype(np.float32)
-        blocks = np.asarray(self).reshape(len(self), *self.head.hessian.shape)
+        rows = np.asarray(self) if self.basis is None else np.asarray(self) @ self.basis.T
+        blocks = rows.reshape(len(self), *self.head.hessian.shape)
         return np.asarray(np.einsum("ck,nkj->ncj", q, blocks, optimize=True).reshape(len(self), -1))
 
 
 def influence(
     head: LastLayer,
     method: str = "auto",
+    rank: int | None = None,
     out: npt.NDArray[np.float32] | str | os.PathLike[str] | None = None,
     *,
     leverage: bool = False,
@@ -120,7 +131,10 @@ def influence(
         stochastic recursion; ``kfac`` gives factored rows, exact for squared loss and otherwise
         in the metric of the Kronecker factors. ``auto`` takes the cheaper exact method that fits
         into memory and half an hour, else ``kfac``; ``reason`` in the result says why.
-    out : (n, k (d + 1)) float32, C-contiguous, or path, optional
+    rank : int, optional
+        Give a sketch: the rows on their ``rank`` leading directions, through as many solves by
+        ``dense`` or ``pcg``. :func:`dprune.prune` still reports the exact norm of its answer.
+    out : (n, k (d + 1)) or (n, rank) float32, C-contiguous, or path, optional
         Where the rows are written. A path becomes an ``.npy`` memory map, and a run that was
         killed goes on where it stopped. Not for ``kfac``.
     leverage : bool, default False
@@ -144,15 +158,15 @@ def influence(
         raise ValueError(f"method must be one of {', '.join(_METHODS)}, found {method!r}")
     reason = "asked for"
     if method == "auto":
-        method, reason = _choose(head, out is not None, leverage)
+        method, reason = _choose(head, out is not None, leverage, rank)
     squared = head.criterion == "squared"
+    if rank is not None:
+        return _sketch(head, method, reason, rank, out, leverage)
     if leverage and method != ("kfac" if squared else "dense"):
         raise ValueError(
             f"leverage needs method {'kfac' if squared else 'dense'!r} for {head.criterion} loss, "
             f"found {method!r}"
         )
-    if method == "lissa" and squared:
-        raise ValueError("method 'lissa' is for softmax; squared loss has exact factored rows")
     if method == "kfac":
         if out is not None:
             raise ValueError("out is for rows; method 'kfac' makes factors")
@@ -160,6 +174,11 @@ def influence(
         rows = InfluenceRows(None, head, np.empty(0), not squared, method, reason, factors=factors)
         return rows if leverage or squared else _measured(rows)
 
+    if squared:
+        raise ValueError(
+            f"method must be 'auto' or 'kfac' for squared loss, whose factored rows are exact, "
+            f"found {method!r}"
+        )
     key = f"{method} {leverage} {_key(head)}"
     output = open_output(out, (head.n, head.hessian.width), key)
     if method == "dense":
@@ -173,18 +192,62 @@ def influence(
     return _measured(rows) if method == "lissa" else rows
 
 
-def _choose(head: LastLayer, placed: bool, leverage: bool) -> tuple[str, str]:
+def _sketch(
+    head: LastLayer,
+    method: str,
+    reason: str,
+    rank: int,
+    out: npt.NDArray[np.float32] | str | os.PathLike[str] | None,
+    leverage: bool,
+) -> InfluenceRows:
+    hessian = head.hessian
+    most = min(head.n, hessian.width)
+    if isinstance(rank, bool) or not isinstance(rank, (int, np.integer)):
+        raise TypeError(f"rank must be an integer, found {type(rank).__name__}")
+    if not 1 <= rank <= most:
+        raise ValueError(f"rank must lie in 1..{most}, found {rank}")
+    if not isinstance(hessian, Hessian):
+        raise ValueError("rank is for softmax; squared loss has exact factored rows")
+    if method not in ("dense", "pcg") or leverage:
+        raise ValueError(
+            "rank needs method 'dense' or 'pcg' without leverage, found "
+            f"{'leverage=True' if leverage else repr(method)}"
+        )
+    output = open_output(out, (head.n, rank), f"sketch {method} {_key(head)}")
+    inverse = (
+        DirectInverse(direct_solver(hessian, head.contrast_errors))
+        if method == "dense"
+        else IterativeInverse(hessian)
+    )
+    sketch = sketch_rows(head, inverse, rank)
+    output.array[:] = sketch.rows
+    return InfluenceRows(
+        output.finish(),
+        head,
+        sketch.residuals,
+        True,
+        method,
+        reason,
+        sketch.iterations,
+        basis=sketch.basis.astype(np.float32),
+        left_out=sketch.left_out,
+    )
+
+
+def _choose(head: LastLayer, placed: bool, leverage: bool, rank: int | None) -> tuple[str, str]:
     """Method and reason: exact factors, the cheaper exact method that fits, or approximate ones."""
     if head.criterion == "squared":
         return "kfac", "squared loss: the Hessian is a Kronecker product, factored rows are exact"
     n, width = head.n, head.hessian.width
     features = head.design.shape[1]
+    solves = n if rank is None else rank
     memory = _MEMORY_SHARE * free_memory()
-    rows = 0 if placed else 4 * n * width
+    rows = 0 if placed else 4 * n * solves if rank is not None else 4 * n * width
     pairs = head.classes * (head.classes - 1) // 2
+    # Operations, and bytes beside the rows: a float64 factor and its float32 copy.
     costs = {
-        "dense": (1.0 * n * features**2 * pairs + width**3 + 2.0 * n * width**2, 16.0 * width**2),
-        "pcg": (_EXPECTED_ITERATIONS * 4.0 * n * n * head.classes * features, 0.0),
+        "dense": (n * features**2 * pairs + width**3 / 3 + 2 * solves * width**2, 16 * width**2),
+        "pcg": (_EXPECTED_ITERATIONS * 4 * n * solves * head.classes * features, 0),
     }
     if leverage:
         del costs["pcg"]
@@ -193,13 +256,15 @@ def _choose(head: LastLayer, placed: bool, leverage: bool) -> tuple[str, str]:
         for name, (operations, working) in costs.items()
         if rows + working <= memory and operations <= _MOST_OPERATIONS
     }
-    size = f"n = {n}, N = {width}"
+    size = f"n = {n}, N = {width}" + ("" if rank is None else f", rank = {rank}")
     if fitting:
         method = min(fitting, key=lambda name: fitting[name])
         return method, (
             f"{size}: the cheaper exact method, {fitting[method]:.1e} operations, "
             f"{(rows + costs[method][1]) / 1e9:.2g} of {memory / 1e9:.2g} GB"
         )
+    if rank is not None:
+        return "pcg", f"{size}: a dense Hessian does not fit into {memory / 1e9:.2g} GB"
     cheapest = min(operations for operations, _ in costs.values())
     return "kfac", (
         f"{size}: exact rows would need {rows / 1e9:.2g} GB and {cheapest:.1e} operations, more "
