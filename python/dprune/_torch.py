@@ -99,9 +99,7 @@ def ordered(loader: DataLoader[Any] | Dataset[Any]) -> DataLoader[Any]:
 def unpack(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs and labels of a batch."""
     if not isinstance(batch, (tuple, list)) or len(batch) < 2:
-        raise TypeError(
-            f"loader must yield (inputs, labels) batches, found {type(batch).__name__}"
-        )
+        raise TypeError(f"loader must yield (inputs, labels) batches, found {type(batch).__name__}")
     return batch[0], batch[1]
 
 

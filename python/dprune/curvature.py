@@ -77,7 +77,7 @@ class Hessian:
         """``H V`` for a block of vectors, (width, k), in ``4 n d C k`` operations."""
         count = vectors.shape[1]
         k, width = self.shape
-        n, classes = self.probabilities.shape
+        n = len(self.design)
         # logits of every vector: X (Q V)^T, one product for the whole block
         blocks = vectors.T.reshape(count, k, width)
         logits = self.design @ blocks.reshape(count * k, width).T

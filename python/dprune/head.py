@@ -176,8 +176,8 @@ class LastLayer:
     def fingerprint(self) -> str:
         """SHA-256 of n, labels and features: which data set, in which order."""
         digest = hashlib.sha256(f"dprune head {self.n} {self.features.dtype}".encode())
-        digest.update(self.labels)
-        digest.update(np.ascontiguousarray(self.features))
+        digest.update(self.labels.data)
+        digest.update(np.ascontiguousarray(self.features).data)
         return digest.hexdigest()
 
     def gradient_sum(self, weights: Float64) -> Float64:

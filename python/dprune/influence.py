@@ -60,7 +60,7 @@ class InfluenceRows:
         """The rows in all C (d + 1) parameters, (n, C (d + 1)) float32: class by class."""
         q = self.head.hessian.contrasts.astype(np.float32)
         blocks = self.rows.reshape(len(self), *self.head.hessian.shape)
-        return np.einsum("ck,nkj->ncj", q, blocks, optimize=True).reshape(len(self), -1)
+        return np.asarray(np.einsum("ck,nkj->ncj", q, blocks, optimize=True).reshape(len(self), -1))
 
 
 def influence(
