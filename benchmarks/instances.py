@@ -72,8 +72,9 @@ def budget(name: str, *, seed: int = 0) -> Instance:
 
 def digits_head(*, weight_decay: float = 5e-4, seed: int = 0) -> Instance:
     """R0: influence rows of a linear head on scikit-learn's digits (no network), half removed."""
-    import dprune
     from sklearn.datasets import load_digits
+
+    import dprune
 
     X, y = load_digits(return_X_y=True)
     order = np.random.default_rng(seed).permutation(len(X))[:1257]

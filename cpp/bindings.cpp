@@ -35,8 +35,8 @@ void require(bool condition, const std::string& message) {
 
 template <class T>
 MatrixView<const T> matrix(const Array<T>& array, const char* name) {
-  require(array.ndim() == 2, std::string(name) + " must have 2 dimensions, found " +
-                                 std::to_string(array.ndim()));
+  require(array.ndim() == 2,
+          std::string(name) + " must have 2 dimensions, found " + std::to_string(array.ndim()));
   return {array.data(), array.shape(0), array.shape(1)};
 }
 
@@ -105,7 +105,7 @@ void softmax_curvature_py(const Array<double>& probabilities,
   softmax_curvature(p, w, z, threads);
 }
 
-// ---- float64 passes over a block of rows ---------------------------------------------------------
+// ---- float64 passes over a block of rows ----------------------------------------------------
 
 template <class T>
 void add_groups_py(const Array<T>& block, const Array<Index>& labels, Array<double>& sums,
@@ -160,9 +160,12 @@ std::unique_ptr<FixedSizeSolver> make_solver(const std::string& name, const Prob
 
 const char* name_of(Status status) {
   switch (status) {
-    case Status::kTimeLimit: return "time_limit";
-    case Status::kStopped: return "stopped";
-    default: return "converged";
+    case Status::kTimeLimit:
+      return "time_limit";
+    case Status::kStopped:
+      return "stopped";
+    default:
+      return "converged";
   }
 }
 
@@ -238,13 +241,11 @@ PYBIND11_MODULE(_core, m) {
         "Squared norms of the rows, in float64.");
 
   py::class_<Rows>(m, "Rows", "A row store: what the solvers ask of the matrix S.")
-      .def_property_readonly("shape", [](const Rows& rows) {
-        return py::make_tuple(rows.size(), rows.width());
-      });
+      .def_property_readonly(
+          "shape", [](const Rows& rows) { return py::make_tuple(rows.size(), rows.width()); });
   py::class_<DenseRows, Rows>(m, "DenseRows", "Rows of a dense float32 matrix, not copied.")
-      .def(py::init([](const Array<float>& S) {
-             return std::make_unique<DenseRows>(matrix(S, "S"));
-           }),
+      .def(py::init(
+               [](const Array<float>& S) { return std::make_unique<DenseRows>(matrix(S, "S")); }),
            "S"_a.noconvert(), py::keep_alive<1, 2>());
 
   m.def("removed_counts", &removed_counts, "labels"_a.noconvert(), "floors"_a.noconvert(),
@@ -253,8 +254,7 @@ PYBIND11_MODULE(_core, m) {
         "quotas the exact number.");
   m.def("solve", &solve, "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(),
         "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
-        "protect"_a.noconvert(), "m"_a, "eps"_a, "solver"_a, "seed"_a, "sweeps"_a,
-        "time_limit"_a, "callback"_a = py::none(),
-        "Eq. 4 when m is given, else Eq. 3 with eps.");
+        "protect"_a.noconvert(), "m"_a, "eps"_a, "solver"_a, "seed"_a, "sweeps"_a, "time_limit"_a,
+        "callback"_a = py::none(), "Eq. 4 when m is given, else Eq. 3 with eps.");
   m.def("hardware_threads", &hardware_threads, "Threads this machine runs at once.");
 }

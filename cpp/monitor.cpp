@@ -11,8 +11,7 @@ constexpr double kHookInterval = 0.05;
 constexpr std::size_t kMostTracePoints = 2000;
 
 double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 }  // namespace

@@ -60,10 +60,10 @@ class ResumableFile(Output):
         self._key = f"{key} {tuple(shape)} {np.dtype(dtype)}"
         self._flushed = time.monotonic()
         done = self._found()
-        array = np.lib.format.open_memmap(
+        self._map = np.lib.format.open_memmap(
             self._part, mode="r+" if done else "w+", dtype=dtype, shape=None if done else shape
         )
-        super().__init__(array, done)
+        super().__init__(self._map, done)
 
     def advance(self, done: int) -> None:
         """Say that the first ``done`` rows are complete; now and then this reaches the disk."""
@@ -73,14 +73,14 @@ class ResumableFile(Output):
 
     def flush(self) -> None:
         """Put rows, then progress, on disk."""
-        self.array.flush()
+        self._map.flush()
         record = json.dumps({"key": self._key, "done": self.done}).encode()
         write_beside(self._progress, record)
         self._flushed = time.monotonic()
 
     def finish(self) -> npt.NDArray[Any]:
         """Rename the file into place; the array stays mapped."""
-        self.array.flush()
+        self._map.flush()
         self._part.replace(self.path)
         self._progress.unlink(missing_ok=True)
         return self.array

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dprune import _core
 from dprune._checks import class_labels, feature_matrix
 from dprune.curvature import Hessian
 from dprune.design import Design, with_bias
@@ -127,7 +128,5 @@ def _newton_step(head: LastLayer, kept: npt.NDArray[np.int64]) -> float:
 def _test_gradient_norm(
     head: LastLayer, design: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
 ) -> float:
-    from dprune import _core
-
     errors = _core.softmax_errors(design @ head.theta.T, labels)
     return float(np.linalg.norm(errors.T @ design / len(design)))

@@ -86,7 +86,7 @@ class Curvature(ABC):
         """``||B - H X|| / ||B||`` of each column, zero where B is."""
         error = np.linalg.norm(rhs - self.product(solution), axis=0)
         norms = np.linalg.norm(rhs, axis=0)
-        return np.divide(error, norms, out=np.zeros_like(error), where=norms > 0)
+        return np.asarray(np.divide(error, norms, out=np.zeros_like(error), where=norms > 0))
 
 
 class Hessian(Curvature):
@@ -107,19 +107,23 @@ class Hessian(Curvature):
 
     def product(self, vectors: Float64) -> Float64:
         """``H V`` in ``4 n d C columns`` operations, two matrix products over the features."""
-        count = vectors.shape[1]
+        return self._products(np.ascontiguousarray(vectors.T)).T
+
+    def _products(self, vectors: Float64) -> Float64:
+        """``V H``: the same for vectors that are rows."""
+        count = len(vectors)
         k, width = self.shape
         n, classes = self.probabilities.shape
         # All classes rather than contrasts: no change of basis for each sample.
-        blocks = (self.contrasts @ vectors.T.reshape(count, k, width)).reshape(-1, width)
+        blocks = (self.contrasts @ vectors.reshape(count, k, width)).reshape(-1, width)
         out = np.zeros_like(blocks)
         for block, x in self.design.blocks(len(blocks)):
             logits = x @ blocks.T
             weights = None if self.design.weights is None else self.design.weights[block]
             _core.softmax_curvature(self.probabilities[block], weights, logits, self._threads)
             out += logits.T @ x
-        out = (self.contrasts.T @ out.reshape(count, classes, width)).reshape(count, -1).T / n
-        return np.asarray(out + self.weight_decay * vectors)
+        turned = self.contrasts.T @ out.reshape(count, classes, width)
+        return np.asarray(turned.reshape(count, -1) / n + self.weight_decay * vectors)
 
     def curvatures(self, block: slice) -> Float64:
         """``w_i Q^T (diag p_i - p_i p_i^T) Q`` of some samples, (rows, k, k)."""
@@ -128,7 +132,9 @@ class Hessian(Curvature):
         pq = p @ q
         out = np.einsum("nc,ca,cb->nab", p, q, q, optimize=True)
         out -= pq[:, :, None] * pq[:, None, :]
-        return out if self.design.weights is None else out * self.design.weights[block, None, None]
+        if self.design.weights is not None:
+            out *= self.design.weights[block, None, None]
+        return np.asarray(out)
 
     @cached_property
     def class_factor(self) -> Float64:
@@ -150,11 +156,14 @@ class Hessian(Curvature):
 
     def precondition(self, vectors: Float64) -> Float64:
         """``(B (x) A + lam I)^-1 V``, A = E[w h h^T], B = ``class_factor``."""
+        return self._preconditioned(np.ascontiguousarray(vectors.T)).T
+
+    def _preconditioned(self, vectors: Float64) -> Float64:
         a_vectors, b_vectors, inverse = self._preconditioner
         k, width = self.shape
-        turned = (vectors.T.reshape(-1, width) @ a_vectors).reshape(-1, k, width)
-        turned = (b_vectors @ ((b_vectors.T @ turned) * inverse)).reshape(-1, width)
-        return np.asarray((turned @ a_vectors.T).reshape(-1, self.width).T)
+        turned = (vectors.reshape(-1, width) @ a_vectors).reshape(-1, k, width)
+        scaled = b_vectors @ ((b_vectors.T @ turned) * inverse)
+        return np.asarray((scaled.reshape(-1, width) @ a_vectors.T).reshape(-1, self.width))
 
     def solve(self, rhs: Float64, *, tol: float = 1e-10, max_iterations: int = 1000) -> Solve:
         """``H^-1 B`` by conjugate gradients, column by column side by side.
@@ -178,26 +187,34 @@ class Hessian(Curvature):
         )
 
     def _conjugate_gradients(self, rhs: Float64, tol: float, max_iterations: int) -> Solve:
-        x = np.zeros_like(rhs)
-        r = rhs.copy()
-        goal = tol * np.linalg.norm(rhs, axis=0)
-        z = self.precondition(r)
-        p = z.copy()
-        rz = np.einsum("ij,ij->j", r, z)
+        # Vectors are rows here; those that are done leave the arrays.
+        x = np.zeros((rhs.shape[1], self.width))
+        r = np.array(rhs.T, order="C")
+        goal = tol * np.linalg.norm(r, axis=1)
+        active = np.flatnonzero(goal > 0.0)
+        r, goal, current = r[active], goal[active], x[active]
+        p = np.zeros_like(r)
+        rz = np.ones(len(r))
         iterations = 0
-        active = np.flatnonzero(np.linalg.norm(r, axis=0) > goal)
         while active.size and iterations < max_iterations:
-            hp = self.product(p[:, active])
-            alpha = rz[active] / np.einsum("ij,ij->j", p[:, active], hp)
-            x[:, active] += alpha * p[:, active]
-            r[:, active] -= alpha * hp
-            z = self.precondition(r[:, active])
-            rz_new = np.einsum("ij,ij->j", r[:, active], z)
-            p[:, active] = z + (rz_new / rz[active]) * p[:, active]
-            rz[active] = rz_new
+            z = self._preconditioned(r)
+            rz_new = np.einsum("ij,ij->i", r, z)
+            p *= (rz_new / rz)[:, None]
+            p += z
+            rz = rz_new
+            hp = self._products(p)
+            alpha = (rz / np.einsum("ij,ij->i", p, hp))[:, None]
+            current += alpha * p
+            r -= alpha * hp
             iterations += 1
-            active = active[np.linalg.norm(r[:, active], axis=0) > goal[active]]
-        return Solve(x, self.residuals(x, rhs), iterations)
+            left = np.linalg.norm(r, axis=1) > goal
+            if not left.all():
+                x[active[~left]] = current[~left]
+                active, r, goal, current, p, rz = (
+                    part[left] for part in (active, r, goal, current, p, rz)
+                )
+        x[active] = current
+        return Solve(x.T, self.residuals(x.T, rhs), iterations)
 
     def dense(self) -> Float64:
         """``H`` as a matrix, (width, width) float64, for problems that are small."""
@@ -224,7 +241,7 @@ class Hessian(Curvature):
 
 
 class SquaredHessian(Curvature):
-    """``H = I (x) (A + lam I)``, ``A = (1/n) sum_i w_i h_i h_i^T``: squared loss, exactly Kronecker.
+    """``H = I (x) (A + lam I)``, ``A = (1/n) sum_i w_i h_i h_i^T``: squared loss.
 
     Parameters
     ----------

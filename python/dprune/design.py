@@ -44,7 +44,7 @@ class Design:
     def __init__(self, features: npt.NDArray[Any], weights: Float64 | None = None) -> None:
         self.features = features
         self.weights = weights
-        self.shape = features.shape[0], features.shape[1] + 1
+        self.shape: tuple[int, int] = features.shape[0], features.shape[1] + 1
         self._small = 8 * self.shape[0] * self.shape[1] <= _KEEP_BYTES
 
     def __len__(self) -> int:

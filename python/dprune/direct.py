@@ -199,7 +199,7 @@ def _ratios(part: Float64, whole: Float64) -> Float64:
     """Norms of columns relative to others', zero where those are."""
     norms = np.linalg.norm(whole, axis=0)
     values = np.linalg.norm(part, axis=0)
-    return np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)
+    return np.asarray(np.divide(values, norms, out=np.zeros_like(values), where=norms > 0))
 
 
 def _leverage(solver: DirectSolver, errors: Float64) -> Float64:

@@ -1,8 +1,9 @@
 """The last layer of a classifier as a convex problem of its own.
 
-``L(theta) = (1/n) sum_i w_i l(theta; h_i, y_i) + (lam/2) ||theta||^2`` with ``h_i = [features_i, 1]``
-and softmax cross-entropy or squared loss l. Influence functions assume that theta minimises L on
-these very features; a trained network's last layer is only near the minimum, so it is refitted.
+``L(theta) = (1/n) sum_i w_i l(theta; h_i, y_i) + (lam/2) ||theta||^2`` with
+``h_i = [features_i, 1]`` and softmax cross-entropy or squared loss l. Influence functions assume
+that theta minimises L on these very features; a trained network's last layer is only near the
+minimum, so it is refitted.
 """
 
 from __future__ import annotations
@@ -223,8 +224,8 @@ class LastLayer:
     def fingerprint(self) -> str:
         """SHA-256 of n, labels and features: which data set, in which order."""
         digest = hashlib.sha256(f"dprune head {self.n} {self.features.dtype}".encode())
-        digest.update(self.labels)
-        digest.update(np.ascontiguousarray(self.features))
+        digest.update(self.labels.data)
+        digest.update(np.ascontiguousarray(self.features).data)
         return digest.hexdigest()
 
     def gradient_sum(self, weights: Float64, *, dtype: npt.DTypeLike = np.float64) -> Float64:
@@ -247,9 +248,8 @@ class LastLayer:
 
         With float32 products run in it.
         """
-        blocks = vectors.T.reshape(-1, *self.hessian.shape)
-        blocks = (self.hessian.contrasts @ blocks).reshape(-1, self.hessian.shape[1])
-        blocks = blocks.astype(dtype, copy=False)
+        turned = self.hessian.contrasts @ vectors.T.reshape(-1, *self.hessian.shape)
+        blocks = turned.reshape(-1, self.hessian.shape[1]).astype(dtype, copy=False)
         errors = self.errors.astype(dtype, copy=False)
         out = np.empty((self.n, vectors.shape[1]))
         for block, x in self.design.blocks(len(blocks)):
@@ -374,7 +374,7 @@ def _checked(
 def _errors(logits: Float64, labels: npt.NDArray[np.int64], criterion: str) -> Float64:
     """Gradient of l in the logits."""
     if criterion == "softmax":
-        return _core.softmax_errors(logits, labels)
+        return np.asarray(_core.softmax_errors(logits, labels))
     errors = logits.copy()
     errors[np.arange(len(labels)), labels] -= 1.0
     return errors

@@ -37,10 +37,10 @@ class InfluenceRows:
 
     Attributes
     ----------
-    rows : (n, k (d + 1)) or (n, rank) float32, or None
+    rows : (n, k (d + 1)) float32; (n, rank) for a sketch
         ``S_i = (1/n) H^-1 g_i`` in orthonormal class contrasts (x) [features, 1]; norms and inner
-        products are those of the C (d + 1) parameters. k is C - 1, and C for squared loss. None
-        when the rows are kept as factors.
+        products are those of the C (d + 1) parameters. k is C - 1, and C for squared loss.
+        Factored rows have none: this raises ValueError.
     head : LastLayer
         Where they came from.
     residuals : float64 vector
@@ -67,7 +67,7 @@ class InfluenceRows:
         Of a sketch: share of the rows' squared norms that lies outside P, an unbiased estimate.
     """
 
-    rows: Float32 | None = field(repr=False)
+    dense: Float32 | None = field(repr=False)
     head: LastLayer = field(repr=False)
     residuals: Float64 = field(repr=False)
     approximate: bool = False
@@ -80,10 +80,17 @@ class InfluenceRows:
     left_out: float | None = None
 
     @property
+    def rows(self) -> Float32:
+        """The dense matrix."""
+        if self.dense is None:
+            raise ValueError("these rows are factored: use factors, or np.asarray for all of them")
+        return self.dense
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(n, N)."""
-        if self.rows is not None:
-            return self.rows.shape[0], self.rows.shape[1]
+        if self.dense is not None:
+            return self.dense.shape[0], self.dense.shape[1]
         b, a = _pair(self)
         return len(b), b.shape[1] * a.shape[1]
 
@@ -96,8 +103,8 @@ class InfluenceRows:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        if self.rows is not None:
-            return np.array(self.rows, dtype=dtype, copy=copy)
+        if self.dense is not None:
+            return np.array(self.dense, dtype=dtype, copy=copy)
         b, a = _pair(self)
         return np.array((b[:, :, None] * a[:, None, :]).reshape(self.shape), dtype=dtype)
 
@@ -129,8 +136,8 @@ def influence(
         ``dense`` factors the exact Hessian (relative error of a row below 1e-5); ``pcg`` solves
         by preconditioned conjugate gradients to a residual of 1e-5; ``lissa`` is the paper's
         stochastic recursion; ``kfac`` gives factored rows, exact for squared loss and otherwise
-        in the metric of the Kronecker factors. ``auto`` takes the cheaper exact method that fits
-        into memory and half an hour, else ``kfac``; ``reason`` in the result says why.
+        in the metric of the Kronecker factors. ``auto`` takes ``dense``, or else ``pcg``, where it
+        fits into memory and half an hour, else ``kfac``; ``reason`` in the result says why.
     rank : int, optional
         Give a sketch: the rows on their ``rank`` leading directions, through as many solves by
         ``dense`` or ``pcg``. :func:`dprune.prune` still reports the exact norm of its answer.
@@ -159,7 +166,8 @@ def influence(
     reason = "asked for"
     if method == "auto":
         method, reason = _choose(head, out is not None, leverage, rank)
-    squared = head.criterion == "squared"
+    hessian = head.hessian
+    squared = not isinstance(hessian, Hessian)
     if rank is not None:
         return _sketch(head, method, reason, rank, out, leverage)
     if leverage and method != ("kfac" if squared else "dense"):
@@ -174,7 +182,7 @@ def influence(
         rows = InfluenceRows(None, head, np.empty(0), not squared, method, reason, factors=factors)
         return rows if leverage or squared else _measured(rows)
 
-    if squared:
+    if not isinstance(hessian, Hessian):
         raise ValueError(
             f"method must be 'auto' or 'kfac' for squared loss, whose factored rows are exact, "
             f"found {method!r}"
@@ -182,7 +190,7 @@ def influence(
     key = f"{method} {leverage} {_key(head)}"
     output = open_output(out, (head.n, head.hessian.width), key)
     if method == "dense":
-        residuals, error = dense_rows(head.hessian, head.contrast_errors, output, leverage=leverage)
+        residuals, error = dense_rows(hessian, head.contrast_errors, output, leverage=leverage)
         return InfluenceRows(output.finish(), head, residuals, False, method, reason, error=error)
     fill = pcg_rows if method == "pcg" else lissa_rows
     residuals, iterations = fill(head, output)
@@ -258,10 +266,11 @@ def _choose(head: LastLayer, placed: bool, leverage: bool, rank: int | None) -> 
     }
     size = f"n = {n}, N = {width}" + ("" if rank is None else f", rank = {rank}")
     if fitting:
-        method = min(fitting, key=lambda name: fitting[name])
+        # Whole rows: the more accurate method wherever it fits. A sketch is approximate anyway.
+        method = min(fitting, key=lambda name: fitting[name]) if rank else next(iter(fitting))
         return method, (
-            f"{size}: the cheaper exact method, {fitting[method]:.1e} operations, "
-            f"{(rows + costs[method][1]) / 1e9:.2g} of {memory / 1e9:.2g} GB"
+            f"{size}: {fitting[method]:.1e} operations and {(rows + costs[method][1]) / 1e9:.2g} "
+            f"of {memory / 1e9:.2g} GB"
         )
     if rank is not None:
         return "pcg", f"{size}: a dense Hessian does not fit into {memory / 1e9:.2g} GB"
@@ -301,8 +310,8 @@ def _measured(rows: InfluenceRows) -> InfluenceRows:
     sample = np.unique(np.linspace(0, head.n - 1, count).astype(np.int64))
     rhs = head.gradients(sample).T / head.n
     truth = head.hessian.solve(rhs, tol=1e-6).solution.T
-    if rows.rows is not None:
-        found = np.asarray(rows.rows[sample], dtype=np.float64)
+    if rows.dense is not None:
+        found = np.asarray(rows.dense[sample], dtype=np.float64)
     else:
         b, a = (factor[sample].astype(np.float64) for factor in _pair(rows))
         found = (b[:, :, None] * a[:, None, :]).reshape(len(sample), -1)
@@ -315,7 +324,7 @@ def _measured(rows: InfluenceRows) -> InfluenceRows:
 def _key(head: LastLayer) -> str:
     """What the rows depend on, for resuming."""
     digest = hashlib.sha256(head.fingerprint.encode())
-    digest.update(np.ascontiguousarray(head.theta))
+    digest.update(np.ascontiguousarray(head.theta).data)
     if head.sample_weights is not None:
-        digest.update(head.sample_weights)
+        digest.update(head.sample_weights.data)
     return f"{digest.hexdigest()} {head.weight_decay!r} {head.criterion}"
