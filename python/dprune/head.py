@@ -9,7 +9,7 @@ minimum, so it is refitted.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -286,17 +286,37 @@ class LastLayer:
         x, y = feature_matrix(features), class_labels(labels, np.shape(features)[0], self.classes)
         return float(np.mean(_losses(Design(x).times(self.theta), y, self.criterion)))
 
-    def subset(self, indices: npt.NDArray[np.int64]) -> LastLayer:
-        """The head refitted, from ``theta``, on the mean loss of some of its samples."""
-        return LastLayer.fit(
-            self.features[indices],
-            self.labels[indices],
-            self.weight_decay,
-            classes=self.classes,
-            start=self.theta,
-            criterion=self.criterion,
+    @property
+    def gradient(self) -> Float64:
+        """Gradient of the head loss at ``theta``, in contrasts, (k (d + 1), 1); 0 after a fit."""
+        total = self.gradient_sum(np.ones(self.n)) / self.n
+        pull = self.hessian.contrasts.T @ self.theta * self.weight_decay
+        return np.asarray(total + pull.reshape(-1, 1))
+
+    def restricted(self, indices: npt.NDArray[np.int64]) -> LastLayer:
+        """The same ``theta`` on some of the samples, which it does not fit best."""
+        return replace(
+            self,
+            features=self.features[indices],
+            labels=self.labels[indices],
             sample_weights=None if self.sample_weights is None else self.sample_weights[indices],
         )
+
+    def subset(self, indices: npt.NDArray[np.int64], *, start: Float64 | None = None) -> LastLayer:
+        """The head refitted on the mean loss of some of its samples.
+
+        Newton's method begins at ``start``, by default ``theta``.
+        """
+        part = self.restricted(indices)
+        design = Design(part.features, part.sample_weights)
+        if self.criterion == "squared":
+            theta = _minimise_squared(design, part.labels, self.weight_decay, self.theta)
+        else:
+            # As a preconditioner the second moment of all samples serves as well.
+            design.__dict__["second_moment_eigh"] = self.design.second_moment_eigh
+            begin = self.theta if start is None else start
+            theta = _minimise_softmax(design, part.labels, self.weight_decay, begin)
+        return replace(part, theta=theta)
 
     def _weighted(self, values: Float64) -> Float64:
         return values if self.sample_weights is None else values * self.sample_weights[:, None]
