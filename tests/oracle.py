@@ -106,6 +106,15 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=1, keepdims=True)
 
 
+def softmax_errors(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """p - y, without cancellation where p is near y."""
+    errors = softmax(logits)
+    rows = np.arange(len(labels))
+    errors[rows, labels] = 0.0
+    errors[rows, labels] = -errors.sum(axis=1)
+    return errors
+
+
 def influence_rows(
     features: np.ndarray, labels: np.ndarray, theta: np.ndarray, weight_decay: float
 ) -> np.ndarray:
@@ -113,7 +122,8 @@ def influence_rows(
     n = len(features)
     classes = len(theta)
     h = np.hstack([np.asarray(features, dtype=np.float64), np.ones((n, 1))])
-    p = softmax(h @ theta.T)
+    errors = softmax_errors(h @ theta.T, labels)
+    p = errors + np.eye(classes)[labels]
     width = h.shape[1]
     H = np.zeros((classes * width, classes * width))
     for a, b in itertools.product(range(classes), repeat=2):
@@ -121,5 +131,5 @@ def influence_rows(
         block = np.einsum("n,ni,nj->ij", weight, h, h, optimize=True) / n
         H[a * width : (a + 1) * width, b * width : (b + 1) * width] = block
     H += weight_decay * np.eye(len(H))
-    g = np.einsum("nc,nj->ncj", p - np.eye(classes)[labels], h).reshape(n, -1)
+    g = np.einsum("nc,nj->ncj", errors, h).reshape(n, -1)
     return np.linalg.solve(H, g.T).T / n
