@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
+import oracle
+from conftest import load_scaled
 from dprune.curvature import contrasts
 from dprune.head import LastLayer
 
-_LOADERS = {"digits": load_digits, "breast_cancer": load_breast_cancer, "wine": load_wine}
 
-
-def data(name, count=None, seed=0):
-    """Standardised features (digits: divided by 16) in float32 and labels, shuffled."""
-    X, y = _LOADERS[name](return_X_y=True)
-    X = X / 16 if name == "digits" else (X - X.mean(axis=0)) / X.std(axis=0)
-    order = np.random.default_rng(seed).permutation(len(X))[:count]
-    return X[order].astype(np.float32), y[order]
+def data(name, count=None):
+    X, y = load_scaled(name)
+    return X[:count], y[:count]
 
 
 def head(name, weight_decay=1e-2, count=None, **settings):
@@ -39,17 +35,16 @@ def logits(model):
 
 
 def probabilities(model):
-    _, z = logits(model)
-    e = np.exp(z - z.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+    return oracle.softmax(logits(model)[1])
 
 
 def gradients(model):
     """g_i, (n, C (d + 1))."""
     X, z = logits(model)
-    out = (z if model.criterion == "squared" else probabilities(model)) - np.eye(model.classes)[
-        model.labels
-    ]
+    if model.criterion == "squared":
+        out = z - np.eye(model.classes)[model.labels]
+    else:
+        out = oracle.softmax_errors(z, model.labels)
     if model.sample_weights is not None:
         out = out * model.sample_weights[:, None]
     return (out[:, :, None] * X[:, None, :]).reshape(model.n, -1)
