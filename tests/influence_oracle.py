@@ -74,3 +74,14 @@ def relative_error(found, truth):
     """Largest relative error of a row."""
     gap = np.linalg.norm(np.asarray(found, dtype=np.float64) - truth, axis=1)
     return float(np.max(gap / np.linalg.norm(truth, axis=1)))
+
+
+def leave_one_out_newton(model):
+    """One Newton step without sample i, others at weight 1 / n: (H - H_i / n)^-1 g_i / n."""
+    X, _ = logits(model)
+    H, g, own = hessian(model), gradients(model), sample_hessians(model)
+    out = np.empty_like(g)
+    for i in range(model.n):
+        Hi = np.einsum("ab,i,j->aibj", own[i], X[i], X[i]).reshape(H.shape)
+        out[i] = np.linalg.solve(H - Hi / model.n, g[i]) / model.n
+    return out
