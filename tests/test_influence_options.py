@@ -1,5 +1,6 @@
 """Squared loss, sample weights, leverage, sketches, LiSSA, and runs that are killed."""
 
+import dataclasses
 import json
 import sys
 
@@ -117,7 +118,7 @@ def test_sketch(wine, method):
     np.testing.assert_allclose(sketch.rows, S @ P, atol=1e-3 * np.abs(S).max())
     captured = np.sum(sketch.rows.astype(float) ** 2) / best.sum()
     # pcg searches in the metric of the Kronecker factors.
-    assert captured > (0.95 if method == "dense" else 0.7) * best[:6].sum() / best.sum()
+    assert captured > (0.9 if method == "dense" else 0.7) * best[:6].sum() / best.sum()
     assert sketch.left_out == pytest.approx(1 - captured, rel=0.5)
     assert sketch.residuals.max() < 1.1e-4
     energies = np.sum(sketch.rows.astype(float) ** 2, axis=0)
@@ -243,6 +244,29 @@ def test_half_precision_features():
     half = dprune.LastLayer.fit(X.astype(np.float16), y, 1e-2)
     single = dprune.LastLayer.fit(X.astype(np.float16).astype(np.float32), y, 1e-2)
     np.testing.assert_allclose(half.theta, single.theta, atol=1e-9)
+
+
+def test_dominating_weight_decay_warns():
+    head = oracle.head("wine", 50.0)
+    with pytest.warns(UserWarning, match=r"weight_decay=50 dominates the head's curvature.*scale"):
+        dprune.influence(head)
+
+
+def test_saturated_head_warns():
+    fitted = oracle.head("wine", 1e-3)
+    head = dataclasses.replace(fitted, theta=100 * fitted.theta)
+    with pytest.warns(UserWarning, match=r"the head saturates.*refit=True"):
+        dprune.influence(head)
+
+
+def test_separable_without_weight_decay_is_an_error():
+    X, y = oracle.data("wine")
+    with pytest.raises(ValueError, match=r"found 0\.0: without it .* classes are separable"):
+        dprune.LastLayer.fit(X, y, 0.0)
+    fitted = oracle.head("wine", 1e-3)
+    head = dataclasses.replace(fitted, theta=5 * fitted.theta, weight_decay=1e-60)
+    with pytest.raises(ValueError, match=r"Hessian is singular to working precision.*raise weight"):
+        dprune.influence(head, "dense")
 
 
 def test_prune_head_measures():

@@ -9,6 +9,7 @@ minimum, so it is refitted.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,10 @@ class LastLayer:
         weight_decay: float = 5e-4,
         layer: torch.nn.Linear | str | None = None,
         refit: bool = True,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        dtype: npt.DTypeLike = np.float32,
+        progress: bool = False,
     ) -> LastLayer:
         """Take the last Linear of a model and its inputs over a training set.
 
@@ -156,6 +161,14 @@ class LastLayer:
         refit : bool, default True
             Minimise the head loss on the features from the model's weights. With False the
             weights are used as they are, although they do not minimise it.
+        out : path, optional
+            Write the features to this ``.npy`` memory map (labels beside it, in
+            ``<out>.labels.npy``), for sets larger than memory. A run that was killed goes on
+            where it stopped.
+        dtype : float32 or float16
+            How features are kept; half precision halves the space.
+        progress : bool, default False
+            Show a progress bar (needs rich, ``pip install 'dprune[report]'``).
 
         Raises
         ------
@@ -165,7 +178,9 @@ class LastLayer:
         """
         from dprune._torch import last_layer_inputs  # torch only where a torch object came in
 
-        features, labels, theta = last_layer_inputs(model, loader, layer)
+        features, labels, theta = last_layer_inputs(
+            model, loader, layer, out=out, dtype=dtype, progress=progress
+        )
         if refit:
             return cls.fit(features, labels, weight_decay, classes=len(theta), start=theta)
         x, y, _ = _checked(features, labels, weight_decay, len(theta))
@@ -384,7 +399,10 @@ def _checked(
     x = feature_matrix(features)
     y = class_labels(labels, len(x), classes)
     if not weight_decay > 0.0 or not np.isfinite(weight_decay):
-        raise ValueError(f"weight_decay must be positive and finite, found {weight_decay}")
+        raise ValueError(
+            f"weight_decay must be positive and finite, found {weight_decay}: without it the head "
+            "has no minimiser where the classes are separable, and its Hessian is singular"
+        )
     count = int(y.max()) + 1 if classes is None else classes
     if count < 2:
         raise ValueError(f"labels must name at least 2 classes, found {count}")

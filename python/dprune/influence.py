@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +27,8 @@ _MEMORY_SHARE = 0.7
 _MOST_OPERATIONS = 2e14
 # What "auto" expects of conjugate gradients.
 _EXPECTED_ITERATIONS = 30
+# Mean of 1 - sum_c p_c^2 below which the head counts as saturated.
+_SATURATED = 1e-3
 # Rows whose error is measured against conjugate gradients, and the operations that may cost.
 _SAMPLE = 16
 _MOST_SAMPLE_OPERATIONS = 2e12
@@ -160,12 +163,19 @@ def influence(
         not have, or a singular Hessian.
     RuntimeError
         If ``lissa`` diverges.
+
+    Warns
+    -----
+    UserWarning
+        If the curvature nowhere exceeds the weight decay: the head saturates, or weight decay
+        dominates.
     """
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}, found {method!r}")
     reason = "asked for"
     if method == "auto":
         method, reason = _choose(head, out is not None, leverage, rank)
+    _warn_of_vanishing_curvature(head)
     hessian = head.hessian
     squared = not isinstance(hessian, Hessian)
     if rank is not None:
@@ -198,6 +208,30 @@ def influence(
         output.finish(), head, residuals, method == "lissa", method, reason, iterations
     )
     return _measured(rows) if method == "lissa" else rows
+
+
+def _warn_of_vanishing_curvature(head: LastLayer) -> None:
+    """Say so where weight decay is all that H consists of: rows are then plain gradients."""
+    hessian = head.hessian
+    largest = float(head.design.second_moment_eigh[0][-1])
+    spread = 1.0
+    if isinstance(hessian, Hessian):
+        largest *= float(np.linalg.eigvalsh(hessian.class_factor)[-1])
+        # trace B = E[1 - sum_c p_c^2]
+        spread = float(np.trace(hessian.class_factor))
+    if largest > head.weight_decay:
+        return
+    if spread < _SATURATED:
+        cause = f"the head saturates (softmax within {spread:.0e} of one-hot, on average)"
+        remedy = "refit the head (refit=True) or raise weight_decay"
+    else:
+        cause = f"weight_decay={head.weight_decay:g} dominates the head's curvature"
+        remedy = "use the weight_decay of training, or scale the features up"
+    warnings.warn(
+        f"{cause}: the largest curvature is {largest:.1e}, no more than weight_decay, so influence "
+        f"rows are little but gradients divided by n weight_decay; {remedy}",
+        stacklevel=3,
+    )
 
 
 def _sketch(
