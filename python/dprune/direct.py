@@ -27,6 +27,8 @@ from dprune.design import Float64
 # Largest relative error of a sampled row, and of the rows' sum, at which float32 is kept.
 _ROW_ERROR = 2e-6
 _SUM_ERROR = 3e-7
+# Reciprocal condition number below which a float64 factor means nothing.
+_LEAST_RCOND = 1e-15
 # Rows whose error and residual are measured.
 _SAMPLE = 32
 _BLOCK_ENTRIES = 1 << 25
@@ -61,8 +63,9 @@ class DirectSolver:
         matrix = softmax_hessian(weighted, hessian.probabilities, hessian.contrasts)
         matrix[np.diag_indices(len(matrix))] += hessian.weight_decay
         # The transpose of a symmetric C-ordered matrix is the same matrix in LAPACK's order.
+        norm = lapack.dlange("1", matrix.T)
         self.factor, info = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
-        if info != 0:
+        if info != 0 or lapack.dpocon(self.factor, norm, uplo="L")[0] < _LEAST_RCOND:
             raise ValueError(
                 "the Hessian is singular to working precision: the classes are separable or "
                 "features are collinear, and weight_decay is too small to make up for it; "
