@@ -21,9 +21,7 @@ MOST = 1_000_000
 
 def main() -> None:
     model, digits = digits_network.network()
-    print(
-        "| lam | lambda_max / lam | pcg | plain cg | LiSSA, all samples | batches: steps, residual |"
-    )
+    print("| lam | condition | pcg | plain cg | LiSSA, all samples | batches: steps, residual |")
     print("|---|---|---|---|---|---|")
     for lam in (1e-2, 1e-3, 1e-4, 1e-5):
         head, _ = digits_network.head(model, digits, lam)
