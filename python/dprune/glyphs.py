@@ -25,9 +25,8 @@ _SUFFIXES = {".ttf", ".otf", ".ttc"}
 # No font has this code point: what it draws instead is what missing characters look like.
 _MISSING = "\U0010fffe"
 _MARGIN = 2
-# Symbol fonts draw pictures in place of letters. A font stays if the class means over all fonts
-# recognise at least this share of its characters.
-_LEAST_RECOGNISED = 0.25
+# Many fonts draw 0 and O or 1 and I alike; one that draws more alike has no small letters, say.
+_LEAST_DISTINCT = 0.9
 _LEAST_FONTS = 5
 # For further variants of a character: degrees, share of the size, pixels.
 _ROTATION, _SCALING, _SHIFT = 12.0, 0.15, 2.0
@@ -72,9 +71,9 @@ def glyphs(
 
     Notes
     -----
-    Left out: fonts that miss or leave blank one of the characters, draw two of them alike, draw
-    all of them as an earlier font does, or draw pictures instead. The same fonts give the same
-    arrays: files are taken in the order of their contents' hashes, not of their paths.
+    Left out: fonts that miss or leave blank one of the characters, draw more than a tenth of them
+    alike, or all of them as an earlier font does. The same fonts give the same arrays: files are
+    taken in the order of their contents' hashes, not of their paths.
     """
     if not 2 <= classes <= len(CHARACTERS):
         raise ValueError(f"classes must lie in 2..{len(CHARACTERS)}, found {classes}")
@@ -110,10 +109,6 @@ def _rendered(files: list[Path], settings: dict[str, Any]) -> ImageData:
         seen.add(found[1].tobytes())
         families.append(found[0])
         sheets.append(found[1])
-    if sheets:
-        legible = _legible(np.stack(sheets))
-        families = [family for family, good in zip(families, legible, strict=True) if good]
-        sheets = [sheet for sheet, good in zip(sheets, legible, strict=True) if good]
     if len(sheets) < _LEAST_FONTS or len(set(families)) < 2:
         raise FileNotFoundError(
             f"glyphs needs at least {_LEAST_FONTS} usable fonts of two families, found "
@@ -183,21 +178,10 @@ def _sheet(file: Path, characters: str, pixels: int) -> tuple[str, npt.NDArray[n
     except (OSError, ValueError):  # not a scalable font, or broken
         return None
     blank = sheet.reshape(len(characters), -1).max(axis=1) < 128
-    alike = len({image.tobytes() for image in sheet}) < len(characters)
-    if blank.any() or alike:
+    distinct = len({image.tobytes() for image in sheet})
+    if blank.any() or distinct < _LEAST_DISTINCT * len(characters):
         return None
     return str(large.getname()[0]), sheet
-
-
-def _legible(sheets: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Which fonts draw characters: nearest class mean, over all fonts, by correlation."""
-    x = sheets.reshape(*sheets.shape[:2], -1).astype(np.float32)
-    means = x.mean(axis=0)
-    means -= means.mean(axis=0)
-    means /= np.linalg.norm(means, axis=1, keepdims=True) + 1e-6
-    guesses = (x @ means.T).argmax(axis=2)
-    share = (guesses == np.arange(x.shape[1])).mean(axis=1)
-    return np.asarray(share >= _LEAST_RECOGNISED)
 
 
 def _varied(
