@@ -18,7 +18,10 @@ void softmax_errors(MatrixView<const T> logits, const Index* labels, MatrixView<
     T total = 0;
     for (Index c = 0; c < classes; ++c) total += (e[c] = std::exp(z[c] - top));
     for (Index c = 0; c < classes; ++c) e[c] /= total;
-    e[labels[i]] -= 1;
+    // p_y - 1 as minus the sum of the others: keeps its digits where the head is sure.
+    T others = 0;
+    for (Index c = 0; c < classes; ++c) others += c == labels[i] ? 0 : e[c];
+    e[labels[i]] = -others;
   }
 }
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from joblib import Parallel, delayed
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,7 +27,7 @@ from torch.utils.data import TensorDataset
 
 from dprune import train
 from dprune.certify import RefitCheck, refit_check
-from dprune.choose import choose_reweight
+from dprune.choose import Train, choose_reweight
 from dprune.data import ImageData, digits
 from dprune.head import LastLayer
 from dprune.influence import InfluenceRows, influence
@@ -63,7 +66,6 @@ def run(out: Path, console: Console) -> dict[str, Any]:
         What is in ``results.json``.
     """
     start = time.perf_counter()
-    torch.set_num_threads(1)  # the network is so small that a second thread only waits
     out.mkdir(parents=True, exist_ok=True)
     data = digits()
     n = len(data.labels)
@@ -71,57 +73,62 @@ def run(out: Path, console: Console) -> dict[str, Any]:
         f"[bold]digits[/]: {n} training images, {len(data.test_labels)} test images, "
         f"{data.classes} classes"
     )
-    runs: list[dict[str, Any]] = []
-    with _bars(console) as bars:
-        full = _Retrainer(data, bars, "training on everything")
-        accuracies = full(np.arange(n))
-        model = full.models[0]
-        head = LastLayer.from_torch(
-            model, TensorDataset(*map(torch.from_numpy, (data.images, data.labels)))
+    with _bars(console) as bars, Parallel(n_jobs=-1, return_as="generator") as pool:
+        lab = _Lab(data, bars, pool)
+        models, accuracies = lab.retrain("training on everything", [np.arange(n)] * len(SEEDS))
+        head, test = (
+            LastLayer.from_torch(models[0], TensorDataset(*map(torch.from_numpy, part)), refit=fit)
+            for part, fit in (
+                ((data.images, data.labels), True),
+                ((data.test_images, data.test_labels), False),
+            )
         )
         rows = influence(head)
-        test = LastLayer.from_torch(
-            model,
-            TensorDataset(*map(torch.from_numpy, (data.test_images, data.test_labels))),
-            refit=False,
-        )
-        runs.append(_entry("whole set", 0, head, None, None, accuracies))
+        runs = [_entry("whole set", head, None, None, accuracies)]
 
-        results: dict[float, PruneResult] = {}
+        def check(kept: Indices, draws: int = 0) -> RefitCheck:
+            return refit_check(head, kept, (test.features, test.labels), draws=draws)
+
+        def random_kept(m: int) -> list[Indices]:
+            """Another random subset for every seed."""
+            draws = [np.random.default_rng(seed).permutation(n) for seed in SEEDS]
+            return [np.sort(draw[m:]) for draw in draws]
+
         for fraction in FRACTIONS:
             m = round(fraction * n)
             choice = choose_reweight(
                 rows,
                 head.labels,
                 m,
-                _Chooser(data, bars, fraction),
+                lab.chooser(f"{fraction:.0%} removed: choosing reweight"),
                 CANDIDATES,
                 validation=VALIDATION,
                 sweeps=CHOICE_SWEEPS,
             )
-            for c in CANDIDATES:
-                result = prune(rows, m=m, reweight=c, groups=head.labels, balance="proportional")
-                check = refit_check(head, result.kept, (test.features, test.labels))
-                retrain = _Retrainer(data, bars, f"{fraction:.0%} removed, reweight {c:g}")
-                entry = _entry("dprune", m, head, result, check, retrain(result.kept))
+            results = [
+                prune(rows, m=m, reweight=c, groups=head.labels, balance="proportional")
+                for c in CANDIDATES
+            ]
+            subsets = [r.kept for r in results for _ in SEEDS] + random_kept(m)
+            _, accuracies = lab.retrain(f"{fraction:.0%} removed: retraining", subsets)
+            parts = np.split(accuracies, len(CANDIDATES) + 1)
+            for c, result, part in zip(CANDIDATES, results, parts[:-1], strict=True):
+                entry = _entry("dprune", head, result, check(result.kept), part)
                 entry["chosen"] = c == choice.reweight
                 entry["validation"] = choice.scores[c]
                 runs.append(entry)
                 if entry["chosen"]:
-                    results[fraction] = result
                     result.save(out / f"removed-{fraction:.0%}.npz")
-            runs.append(_random_entry(head, m, data, bars, test))
+            runs.append(_entry("random", head, None, check(subsets[-1]), parts[-1], subsets[-1]))
 
-        half = results[FRACTIONS[0]].settings["m"]
-        eps = EPS_SHARE * refit_check(head, _random_kept(n, half, 0), draws=0).change
+        eps = EPS_SHARE * check(random_kept(n // 2)[0]).change
         result = prune(rows, eps, reweight=1.0, groups=head.labels, balance="proportional")
         result.save(out / "within-eps.npz")
-        check = refit_check(head, result.kept, (test.features, test.labels))
-        retrain = _Retrainer(data, bars, f"Eq. 3, eps {eps:.3g}")
-        runs.append(
-            _entry("dprune, eps", len(result.removed), head, result, check, retrain(result.kept))
-        )
-        runs.append(_random_entry(head, len(result.removed), data, bars, test))
+        subsets = [result.kept] * len(SEEDS) + random_kept(len(result.removed))
+        _, accuracies = lab.retrain(f"within eps = {eps:.3g}: retraining", subsets)
+        ours, random = np.split(accuracies, 2)
+        runs.append(_entry("dprune, eps", head, result, check(result.kept), ours))
+        runs.append(_entry("random", head, None, check(subsets[-1]), random, subsets[-1]))
 
     report = {
         "title": "dprune on scikit-learn's digits",
@@ -176,89 +183,77 @@ def table(report: dict[str, Any]) -> Table:
     return view
 
 
-class _Retrainer:
-    """Trains the demo's network from scratch on a subset, once a seed, and scores it."""
+class _Lab:
+    """Trains the demo's network from scratch, several at once, with a progress bar."""
 
-    def __init__(self, data: ImageData, bars: Progress, title: str) -> None:
+    def __init__(self, data: ImageData, bars: Progress, pool: Parallel) -> None:
         self.data = data
         self.bars = bars
-        self.title = title
-        self.models: list[torch.nn.Module] = []
+        self.pool = pool
 
-    def __call__(self, kept: Indices) -> list[float]:
-        task: TaskID = self.bars.add_task(self.title, total=len(SEEDS))
-        scores = []
-        for seed in SEEDS:
-            model = _trained(self.data, kept, seed)
-            self.models.append(model)
-            scores.append(train.accuracy(model, self.data.test_images, self.data.test_labels))
-            self.bars.advance(task)
-        return scores
+    def retrain(
+        self, title: str, subsets: list[Indices]
+    ) -> tuple[list[torch.nn.Module], npt.NDArray[np.float64]]:
+        """Train on each subset, seeds in turn; the models and their test accuracies."""
+        task = self.bars.add_task(title, total=len(subsets))
+        jobs = zip(subsets, itertools.cycle(SEEDS), strict=False)
+        models = self._train(jobs, task)
+        images, labels = self.data.test_images, self.data.test_labels
+        return models, np.array([train.accuracy(model, images, labels) for model in models])
 
+    def chooser(self, title: str) -> Train:
+        """Build the training callable of choose_reweight: mean accuracy on the hold-out."""
+        task = self.bars.add_task(title, total=len(CANDIDATES) * len(CHOICE_SEEDS))
 
-class _Chooser:
-    """The training callable of choose_reweight: mean accuracy on the hold-out."""
+        def score(kept: Indices, validation: Indices) -> float:
+            models = self._train([(kept, seed) for seed in CHOICE_SEEDS], task)
+            images, labels = self.data.images[validation], self.data.labels[validation]
+            return float(np.mean([train.accuracy(model, images, labels) for model in models]))
 
-    def __init__(self, data: ImageData, bars: Progress, fraction: float) -> None:
-        self.data = data
-        self.bars = bars
-        self.task = bars.add_task(
-            f"{fraction:.0%} removed, choosing reweight", total=len(CANDIDATES)
-        )
+        return score
 
-    def __call__(self, kept: Indices, validation: Indices) -> float:
-        scores = [
-            train.accuracy(
-                _trained(self.data, kept, seed),
-                self.data.images[validation],
-                self.data.labels[validation],
+    def _train(self, jobs: Iterable[tuple[Indices, int]], task: TaskID) -> list[torch.nn.Module]:
+        models = []
+        for model in self.pool(
+            delayed(_trained)(
+                self.data.images[kept], self.data.labels[kept], self.data.classes, RECIPE, seed
             )
-            for seed in CHOICE_SEEDS
-        ]
-        self.bars.advance(self.task)
-        return float(np.mean(scores))
+            for kept, seed in jobs
+        ):
+            models.append(model)
+            self.bars.advance(task)
+        return models
 
 
-def _trained(data: ImageData, kept: Indices, seed: int) -> torch.nn.Module:
-    model = seeded(seed, SmallCNN, data.classes)
-    return train.fit(model, data.images[kept], data.labels[kept], RECIPE, seed)
-
-
-def _random_kept(n: int, m: int, seed: int) -> Indices:
-    return np.sort(np.random.default_rng(seed).choice(n, n - m, replace=False))
-
-
-def _random_entry(
-    head: LastLayer, m: int, data: ImageData, bars: Progress, test: LastLayer
-) -> dict[str, Any]:
-    """Another random subset for every seed."""
-    task = bars.add_task(f"{m / head.n:.0%} removed at random", total=len(SEEDS))
-    scores = []
-    for seed in SEEDS:
-        model = _trained(data, _random_kept(head.n, m, seed), seed)
-        scores.append(train.accuracy(model, data.test_images, data.test_labels))
-        bars.advance(task)
-    kept = _random_kept(head.n, m, SEEDS[0])
-    check = refit_check(head, kept, (test.features, test.labels))
-    entry = _entry("random", m, head, None, check, scores)
-    entry["class_counts"] = np.bincount(head.labels[kept], minlength=head.classes).tolist()
-    return entry
+def _trained(
+    images: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    classes: int,
+    recipe: train.Recipe,
+    seed: int,
+) -> torch.nn.Module:
+    torch.set_num_threads(1)  # the network is so small that a second thread only waits
+    return train.fit(seeded(seed, SmallCNN, classes), images, labels, recipe, seed)
 
 
 def _entry(
     name: str,
-    m: int,
     head: LastLayer,
     result: PruneResult | None,
     check: RefitCheck | None,
-    accuracies: list[float],
+    accuracies: npt.NDArray[np.float64],
+    kept: Indices | None = None,
 ) -> dict[str, Any]:
-    kept = np.arange(head.n) if result is None else result.kept
+    """One line of the report; without a result, ``kept`` or everything was trained on."""
+    if result is not None:
+        kept = result.kept
+    elif kept is None:
+        kept = np.arange(head.n)
     return {
         "name": name,
-        "removed": m,
+        "removed": head.n - len(kept),
         "reweight": None if result is None else result.settings["reweight"],
-        "accuracies": accuracies,
+        "accuracies": accuracies.tolist(),
         "mean": float(np.mean(accuracies)),
         "spread": float(np.std(accuracies, ddof=1)),
         "change": None if check is None else check.change,

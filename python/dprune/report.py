@@ -13,6 +13,7 @@ import matplotlib as mpl
 from jinja2 import Environment, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from dprune.result import write_beside
 
@@ -87,8 +88,11 @@ def _change_plot(report: dict[str, Any]) -> Figure:
         )
     ends = [min(run["change"] for run in checked), max(run["predicted"] for run in checked)]
     axes.plot(ends, ends, color="black", lw=0.8, ls=":", label="equal")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+        scale("log")
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
     axes.legend(frameon=False)
     return figure
 
