@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import scipy.stats
+import torch
+from joblib import Parallel, delayed
 
 from dprune import models, scores, train
 from dprune.choose import choose_reweight
@@ -73,6 +75,8 @@ class Plan:
     head_decay : float or None
         Weight decay of the head's Hessian; None: the recipe's.
     device : str
+    jobs : int
+        Worker processes for the retrainings.
     """
 
     methods: tuple[str, ...] = ("random", "random+quotas", "el2n", "forgetting", "dprune")
@@ -88,6 +92,7 @@ class Plan:
     validation: float = 0.1
     head_decay: float | None = None
     device: str = "cpu"
+    jobs: int = 1
 
     def __post_init__(self) -> None:
         for name in self.methods:
@@ -95,7 +100,7 @@ class Plan:
         for ratio in self.ratios:
             if not 0.0 < ratio < 1.0:
                 raise ValueError(f"ratios must lie in (0, 1), found {ratio}")
-        for name in ("seeds", "sources", "choice_runs"):
+        for name in ("seeds", "sources", "choice_runs", "jobs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
 
@@ -107,7 +112,7 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What must agree for results to be of one experiment, as JSON keeps it."""
         settings = dataclasses.asdict(self)
-        for name in ("methods", "ratios", "seeds", "device"):
+        for name in ("methods", "ratios", "seeds", "device", "jobs"):
             del settings[name]
         identity: dict[str, Any] = json.loads(json.dumps(settings))
         return identity
@@ -170,9 +175,9 @@ def compare(
     data : ImageData
     plan : Plan
     out : Path
-        The folder: ``results.json``, written after every training; ``results.md``; the selections
-        as :class:`dprune.PruneResult` files. A second call goes on where the first was stopped,
-        and may add methods, ratios and seeds.
+        The folder: ``progress.json``, written after every training; ``results.json`` and
+        ``results.md`` at the end; the selections as :class:`dprune.PruneResult` files. A second
+        call goes on where the first was stopped, and may add methods, ratios and seeds.
     say : callable, optional
         Told, in a line each, what is going on.
 
@@ -184,7 +189,7 @@ def compare(
     work = _Comparison(data, plan, out, say)
     work.run()
     report = work.report()
-    write_beside(out / "report.json", json.dumps(report, indent=1).encode())
+    write_beside(out / "results.json", json.dumps(report, indent=1).encode())
     write_beside(out / "results.md", markdown(report).encode())
     return report
 
@@ -196,7 +201,7 @@ class _Comparison:
         self.data, self.plan, self.out, self.say = data, plan, out, say
         self.n = len(data.labels)
         identity = {"data": data.name, "fingerprint": data.fingerprint, **plan.identity()}
-        path = out / "results.json"
+        path = out / "progress.json"
         self.state: dict[str, Any] = {"identity": identity, "selections": {}, "runs": {}}
         if path.is_file():
             self.state = json.loads(path.read_text())
@@ -210,17 +215,18 @@ class _Comparison:
         (out / "selections").mkdir(parents=True, exist_ok=True)
 
     def run(self) -> None:
-        """Sources, the whole set, then ratio by ratio."""
-        everything = np.arange(self.n)
-        for seed in range(self.plan.seeds):
-            if seed >= self.plan.sources:
-                self._accuracy(everything, seed, WHOLE)
+        """Sources, the whole set, then ratio by ratio: select, retrain."""
         _ = self.sources
+        everything = np.arange(self.n)
+        self._retrain([(everything, seed, WHOLE) for seed in range(self.plan.seeds)])
         for ratio in self.plan.ratios:
-            for method in self.plan.methods:
-                for seed in range(self.plan.seeds):
-                    kept = self._kept(method, ratio, seed)
-                    self._accuracy(kept, seed, f"{method}, {ratio:.0%} removed")
+            self._retrain(
+                [
+                    (self._kept(method, ratio, seed), seed, f"{ratio:.0%} removed, {method}")
+                    for method in self.plan.methods
+                    for seed in range(self.plan.seeds)
+                ]
+            )
 
     @cached_property
     def sources(self) -> Sources:
@@ -254,7 +260,10 @@ class _Comparison:
                 )
                 np.savez(path, features=head.features, theta=head.theta)
             run = _run_key(np.arange(self.n), k)
-            self.state["runs"][run] = {"accuracy": self._tested(model), "seconds": seconds[-1]}
+            self.state["runs"][run] = {
+                "accuracy": _tested(self.data, model),
+                "seconds": seconds[-1],
+            }
             self.say(f"source {k}: test accuracy {self.state['runs'][run]['accuracy']:.4f}")
             self._write()
         self.state["source_seconds"] = seconds
@@ -334,49 +343,29 @@ class _Comparison:
             balance="proportional",
         )
 
-    def _accuracy(self, kept: Indices, seed: int, title: str) -> None:
-        run = _run_key(kept, seed)
-        if run in self.state["runs"]:
-            return
-        start = time.perf_counter()
-        model = self._trained(kept, seed)
-        seconds = time.perf_counter() - start
-        self.state["runs"][run] = {"accuracy": self._tested(model), "seconds": seconds}
-        self._write()
-        self.say(
-            f"{title}, seed {seed}: {self.state['runs'][run]['accuracy']:.4f} ({seconds:.0f} s)"
+    def _retrain(self, wanted: list[tuple[Indices, int, str]]) -> None:
+        """Train and test what has not been yet; every result is filed as it comes."""
+        runs = self.state["runs"]
+        missing = {
+            key: (kept, seed, title)
+            for kept, seed, title in wanted
+            if (key := _run_key(kept, seed)) not in runs
+        }
+        tasks = (
+            delayed(_train_and_test)(self.data, self.plan, kept, seed, self.out, title)
+            for kept, seed, title in missing.values()
         )
+        pool = Parallel(n_jobs=self.plan.jobs, return_as="generator_unordered")
+        for key, title, run in pool(tasks):
+            runs[key] = run
+            self._write()
+            self.say(f"{title}: {run['accuracy']:.4f} ({run['seconds']:.0f} s)")
 
     def _trained(self, kept: Indices, seed: int, recorder: train.Recorder | None = None) -> Any:
-        data, plan = self.data, self.plan
-        model = models.seeded(
-            seed,
-            models.network,
-            plan.network,
-            data.classes,
-            data.channels,
-            data.pixels,
-            plan.width,
-        )
-        path = self.out / f"checkpoint-{_run_key(kept, seed).replace('/', '-')}.pt"
-        train.fit(
-            model,
-            data.images[kept],
-            data.labels[kept],
-            plan.recipe,
-            seed,
-            device=plan.device,
-            recorder=recorder,
-            checkpoint=path,
-        )
-        path.unlink()
-        return model
-
-    def _tested(self, model: Any) -> float:
-        return train.accuracy(model, self.data.test_images, self.data.test_labels)
+        return _trained(self.data, self.plan, kept, seed, self.out, recorder)
 
     def _write(self) -> None:
-        write_beside(self.out / "results.json", json.dumps(self.state, indent=1).encode())
+        write_beside(self.out / "progress.json", json.dumps(self.state, indent=1).encode())
 
     def report(self) -> dict[str, Any]:
         """Means, spreads and paired differences of all that the plan names."""
@@ -462,6 +451,48 @@ def note(report: dict[str, Any]) -> str:
     )
 
 
+def _trained(
+    data: ImageData,
+    plan: Plan,
+    kept: Indices,
+    seed: int,
+    out: Path,
+    recorder: train.Recorder | None = None,
+) -> Any:
+    """A network trained from scratch; a checkpoint stands in ``out`` until it is done."""
+    shape = (data.classes, data.channels, data.pixels, plan.width)
+    model = models.seeded(seed, models.network, plan.network, *shape)
+    checkpoint = out / f"checkpoint-{_run_key(kept, seed).replace('/', '-')}.pt"
+    train.fit(
+        model,
+        data.images[kept],
+        data.labels[kept],
+        plan.recipe,
+        seed,
+        device=plan.device,
+        recorder=recorder,
+        checkpoint=checkpoint,
+    )
+    checkpoint.unlink()
+    return model
+
+
+def _tested(data: ImageData, model: Any) -> float:
+    return train.accuracy(model, data.test_images, data.test_labels)
+
+
+def _train_and_test(
+    data: ImageData, plan: Plan, kept: Indices, seed: int, out: Path, title: str
+) -> tuple[str, str, dict[str, float]]:
+    if plan.jobs > 1:  # in a worker
+        torch.set_num_threads(1)
+    start = time.perf_counter()
+    model = _trained(data, plan, kept, seed, out)
+    seconds = time.perf_counter() - start
+    run = {"accuracy": _tested(data, model), "seconds": seconds}
+    return _run_key(kept, seed), f"{title}, seed {seed}", run
+
+
 def _summary(accuracies: list[float]) -> dict[str, float]:
     spread = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else float("nan")
     return {"mean": float(np.mean(accuracies)), "spread": spread}
@@ -477,7 +508,7 @@ def _add_differences(cells: list[dict[str, Any]]) -> None:
         cell["difference"] = float(gaps.mean())
         if len(gaps) > 1:
             cell["standard_error"] = float(gaps.std(ddof=1) / np.sqrt(len(gaps)))
-            if gaps.std() > 0:
+            if gaps.std() > 1e-9:
                 pairs.append((cell, float(scipy.stats.ttest_1samp(gaps, 0.0).pvalue)))
     if pairs:
         adjusted = scipy.stats.false_discovery_control([p for _, p in pairs])
