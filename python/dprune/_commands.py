@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -101,7 +101,76 @@ def check(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="A folder that the demo wrote.")]) -> None:
+def compare(
+    data: Annotated[
+        str,
+        typer.Option(help="digits, glyphs, cifar10, cifar100, tiny-imagenet, or folder."),
+    ] = "digits",
+    folder: Annotated[Path | None, typer.Option(help="Where its files lie.")] = None,
+    methods: Annotated[
+        str, typer.Option(help="Comma-separated; see dprune.compare.Plan.")
+    ] = "random,random+quotas,herding,forgetting,el2n,influence-norm,dprune",
+    ratios: Annotated[str, typer.Option(help="Shares removed, comma-separated.")] = ".5,.7,.9",
+    seeds: Annotated[int, typer.Option(help="Networks retrained on each kept set.")] = 3,
+    samples: Annotated[int | None, typer.Option(help="Use a random part of the data.")] = None,
+    network: str = "small",
+    width: Annotated[int | None, typer.Option(help="Channels at the network's start.")] = None,
+    paper: Annotated[bool, typer.Option(help="The paper's recipe, not the small one.")] = False,
+    epochs: int | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
+    precision: str = "float32",
+    sources: Annotated[int, typer.Option(help="Networks trained on everything.")] = 3,
+    rows: Annotated[str, typer.Option(help="Method of dprune.influence.")] = "auto",
+    candidates: Annotated[str, typer.Option(help="Values of reweight to choose from.")] = "0,.5,1",
+    choice_runs: Annotated[int, typer.Option(help="Trainings per candidate.")] = 2,
+    device: str = "cpu",
+    jobs: Annotated[int, typer.Option(help="Worker processes for the retrainings.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of torch in this process.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder; a second call goes on.")] = Path(
+        "compare-report"
+    ),
+) -> None:
+    """Select by each method, retrain from scratch, test; write a table and a report."""
+    import torch
+    from rich.markdown import Markdown
+
+    from dprune import train
+    from dprune.compare import Plan, markdown
+    from dprune.compare import compare as run
+    from dprune.data import load
+    from dprune.report import write_report
+
+    torch.set_num_threads(threads)
+    given = {"epochs": epochs, "batch": batch, "lr": lr}
+    changes: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
+    recipe = train.Recipe.paper if paper else train.Recipe
+    plan = Plan(
+        methods=tuple(methods.split(",")),
+        ratios=tuple(map(float, ratios.split(","))),
+        seeds=seeds,
+        network=network,
+        width=width,
+        recipe=recipe(precision=precision, **changes),
+        sources=sources,
+        rows=rows,
+        candidates=tuple(map(float, candidates.split(","))),
+        choice_runs=choice_runs,
+        device=device,
+        jobs=jobs,
+    )
+    images = load(data, folder)
+    if samples is not None:
+        images = images.take(samples)
+    found = run(images, plan, out, lambda line: console.print(line, highlight=False))
+    console.print(Markdown(markdown(found)))
+    console.print(f"Report: [bold]{write_report(out)}[/]")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder that demo or compare wrote.")],
+) -> None:
     """Render a folder's results.json again."""
     from dprune.report import write_report
 

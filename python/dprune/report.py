@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -31,26 +32,45 @@ _COLORS = {
 def write_report(folder: Path) -> Path:
     """Render ``folder/results.json`` to ``folder/report.html`` and return its path."""
     report = json.loads((folder / "results.json").read_text())
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string(
-        files("dprune").joinpath("templates/report.html").read_text()
-    )
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dprune", "font.size": 9}):
-        html = template.render(
+    if report.get("kind") == "compare":
+        from dprune import compare_report
+
+        return compare_report.write(folder, report)
+    with plot_style():
+        return write_page(
+            folder,
+            "report.html",
             report=report,
-            accuracy_plot=_svg(_accuracy_plot(report)),
-            change_plot=_svg(_change_plot(report)),
-            classes_plot=_svg(_classes_plot(report)),
+            accuracy_plot=svg(_accuracy_plot(report)),
+            change_plot=svg(_change_plot(report)),
+            classes_plot=svg(_classes_plot(report)),
             most=[_image(entry) for entry in report["images"]["most"]],
             least=[_image(entry) for entry in report["images"]["least"]],
         )
+
+
+def write_page(folder: Path, template: str, **context: Any) -> Path:
+    """Fill a template of the package into ``folder/report.html``."""
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        loader=FunctionLoader(
+            lambda name: files("dprune").joinpath("templates", name).read_text("utf-8")
+        ),
+    )
     path = folder / "report.html"
-    write_beside(path, html.encode())
+    write_beside(path, environment.get_template(template).render(**context).encode())
     return path
 
 
+def plot_style() -> AbstractContextManager[None]:
+    """Text stays text, and the same figure gives the same file."""
+    return mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dprune", "font.size": 9})
+
+
 def _accuracy_plot(report: dict[str, Any]) -> Figure:
-    figure, axes = _figure("share of the training set removed", "test accuracy")
+    figure, axes = figure_with_axes("share of the training set removed", "test accuracy")
     n = report["n"]
     runs = report["runs"]
     whole = runs[0]
@@ -75,7 +95,7 @@ def _accuracy_plot(report: dict[str, Any]) -> Figure:
 
 
 def _change_plot(report: dict[str, Any]) -> Figure:
-    figure, axes = _figure("predicted change of the head", "change measured by refit")
+    figure, axes = figure_with_axes("predicted change of the head", "change measured by refit")
     checked = [run for run in report["runs"] if run["change"] is not None]
     for name, key in (("random", "random"), ("dprune", "chosen"), ("dprune, eps", "eps")):
         points = [run for run in checked if run["name"] == name]
@@ -98,7 +118,7 @@ def _change_plot(report: dict[str, Any]) -> Figure:
 
 
 def _classes_plot(report: dict[str, Any]) -> Figure:
-    figure, axes = _figure("class", "samples kept")
+    figure, axes = figure_with_axes("class", "samples kept")
     picked = [
         run
         for run in report["runs"]
@@ -137,7 +157,8 @@ def _sorted(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(runs, key=lambda run: run["removed"])
 
 
-def _figure(x: str, y: str) -> tuple[Figure, Axes]:
+def figure_with_axes(x: str, y: str) -> tuple[Figure, Axes]:
+    """An empty plot with labelled axes."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x)
@@ -146,7 +167,8 @@ def _figure(x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """A figure as an SVG element."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
