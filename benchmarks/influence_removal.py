@@ -17,6 +17,7 @@ import dprune
 
 SHARES = (0.01, 0.1, 0.3, 0.5, 0.7)
 SINGLES = 100
+LEAST = 1e-5
 
 
 def main() -> None:
@@ -70,9 +71,14 @@ def singles(head: dprune.LastLayer, S: dprune.InfluenceRows) -> None:
             start=head.theta,
         )
         measured.append(np.linalg.norm(refit.theta - head.theta))
-    print(f"\n{len(picked)} single samples: correlation with the measured change, worst ratio")
+    # Below this, what is measured is the refit's own tolerance.
+    sure = np.array(measured) > LEAST
+    print(
+        f"\n{len(picked)} single samples: correlation with the measured change, and worst ratio of "
+        f"the {sure.sum()} that change the head by more than {LEAST:g}"
+    )
     for name, values in (("first order", norms[picked]), ("with leverage", corrected[picked])):
-        ratios = values / np.array(measured)
+        ratios = values[sure] / np.array(measured)[sure]
         worst = ratios[np.argmax(np.abs(np.log(ratios)))]
         print(f"  {name}: {np.corrcoef(values, measured)[0, 1]:.4f}, {worst:.3f}")
 

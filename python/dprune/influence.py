@@ -139,8 +139,9 @@ def influence(
         ``dense`` factors the exact Hessian (relative error of a row below 1e-5); ``pcg`` solves
         by preconditioned conjugate gradients to a residual of 1e-5; ``lissa`` is the paper's
         stochastic recursion; ``kfac`` gives factored rows, exact for squared loss and otherwise
-        in the metric of the Kronecker factors. ``auto`` takes ``dense``, or else ``pcg``, where it
-        fits into memory and half an hour, else ``kfac``; ``reason`` in the result says why.
+        in the metric of Kronecker factors (``kronecker.py``). ``auto`` takes ``dense``, or else
+        ``pcg``, where it fits into memory and half an hour, else ``kfac``; ``reason`` in the
+        result says why.
     rank : int, optional
         Give a sketch: the rows on their ``rank`` leading directions, through as many solves by
         ``dense`` or ``pcg``. :func:`dprune.prune` still reports the exact norm of its answer.
