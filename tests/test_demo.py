@@ -21,6 +21,7 @@ def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo") / "report"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "RECIPE", train.Recipe(epochs=2))
+        patch.setattr(demo, "WORKERS", 1)
         patch.setattr(demo, "CHOICE_SEEDS", (10,))
         patch.setattr(demo, "CHOICE_SWEEPS", 20)
         patch.setattr(demo, "prune", functools.partial(dprune.prune, sweeps=400))

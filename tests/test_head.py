@@ -74,7 +74,11 @@ def test_fingerprint_names_data_and_order(digits):
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        ({"features": np.zeros((4, 2), int)}, TypeError, "features must be float32 or float64"),
+        (
+            {"features": np.zeros((4, 2), int)},
+            TypeError,
+            "features must be float16, float32 or float64",
+        ),
         ({"features": np.zeros(4)}, ValueError, "features must have 2 dimensions"),
         ({"features": np.zeros((0, 2))}, ValueError, "features must not be empty"),
         ({"features": np.array([[0.0], [1], [np.nan], [2]])}, ValueError, "features.*row 2"),

@@ -10,7 +10,8 @@ import pytest
 import dprune
 import oracle
 from conftest import LOADERS, load_scaled
-from dprune.curvature import Hessian, with_bias
+from dprune.curvature import Hessian
+from dprune.design import Design
 
 
 @pytest.mark.parametrize("name", LOADERS)
@@ -27,7 +28,8 @@ def test_rows_equal_the_oracle(name, weight_decay):
     np.testing.assert_allclose(
         S.rows @ S.rows.T, expected @ expected.T, atol=1e-6 * (expected**2).sum(axis=1).max()
     )
-    assert S.residuals.max() < 1e-10
+    assert S.error < 1e-5
+    assert S.residuals.max() < 1e-3
 
 
 @pytest.mark.parametrize("name", LOADERS)
@@ -41,10 +43,11 @@ def test_rows_sum_to_the_pull_of_the_weight_decay(name):
 
 
 def test_rows_do_not_depend_on_the_block_size(digits_head, digits_rows, monkeypatch):
-    for block in (7, 100, 1257):
-        monkeypatch.setattr(sys.modules["dprune.influence"], "_BLOCK", block)
-        rows = dprune.influence(digits_head).rows
-        np.testing.assert_allclose(rows, digits_rows.rows, rtol=1e-6, atol=1e-9)
+    truth = digits_rows.rows
+    for block in (64, 100, 1257):
+        monkeypatch.setattr(sys.modules["dprune.direct"], "_BLOCK_ENTRIES", block * truth.shape[1])
+        gap = np.linalg.norm(dprune.influence(digits_head).rows - truth, axis=1)
+        assert (gap <= 1e-5 * np.linalg.norm(truth, axis=1)).all()
 
 
 def test_rows_do_not_depend_on_the_order(digits, digits_rows):
@@ -73,7 +76,9 @@ def test_array_protocol(digits_rows):
 
 
 def test_bad_input(digits_head):
-    with pytest.raises(ValueError, match=r"method must be one of auto, dense, found"):
+    with pytest.raises(
+        ValueError, match=r"method must be one of auto, dense, pcg, lissa, kfac, found"
+    ):
         dprune.influence(digits_head, method="magic")
     with pytest.raises(ValueError, match="out must be a C-contiguous float32"):
         dprune.influence(digits_head, out=np.zeros((3, 3), dtype=np.float32))
@@ -95,7 +100,7 @@ def test_preconditioner_is_exact_for_kronecker_products():
     X, _ = load_scaled("wine")
     probabilities = np.tile([0.2, 0.3, 0.5], (len(X), 1))
     # B is E[diag p] - E[p] E[p]^T exactly, one step solves.
-    hessian = Hessian(with_bias(X), probabilities, 1e-3)
+    hessian = Hessian(Design(X), probabilities, 1e-3)
     V = np.random.default_rng(0).standard_normal((hessian.width, 3))
     solve = hessian.solve(V, tol=1e-10)
     assert solve.iterations == 1

@@ -7,6 +7,7 @@ __version__ = _version("dprune")
 from dprune import scores
 from dprune.certify import RefitCheck, refit_check
 from dprune.choose import ReweightChoice, choose_reweight
+from dprune.guarantee import PrunedHead, prune_head
 from dprune.head import LastLayer, last_layer_gradients
 from dprune.influence import InfluenceRows, influence
 from dprune.pipeline import PrunedDataset, prune_dataset
@@ -21,6 +22,7 @@ __all__ = [
     "Progress",
     "PruneResult",
     "PrunedDataset",
+    "PrunedHead",
     "RefitCheck",
     "ReweightChoice",
     "Status",
@@ -31,6 +33,7 @@ __all__ = [
     "load",
     "prune",
     "prune_dataset",
+    "prune_head",
     "prune_scores",
     "refit_check",
     "scores",

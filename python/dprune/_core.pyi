@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['DenseRows', 'Rows', 'add_groups', 'hardware_threads', 'last_layer_gradients', 'removed_counts', 'softmax_errors', 'solve', 'squared_norms']
+__all__: list[str] = ['DenseRows', 'Rows', 'add_groups', 'hardware_threads', 'last_layer_gradients', 'removed_counts', 'softmax_curvature', 'softmax_errors', 'solve', 'squared_norms']
 class Rows:
     """
     A row store: what the solvers ask of the matrix S.
@@ -43,6 +43,10 @@ def last_layer_gradients(features: numpy.typing.NDArray[numpy.float64], probabil
 def removed_counts(labels: numpy.typing.NDArray[numpy.int64], floors: numpy.typing.NDArray[numpy.int64], proportional: bool, m: typing.SupportsInt | typing.SupportsIndex) -> list[int]:
     """
     Most samples removed from each group when m are removed in all; with proportional quotas the exact number.
+    """
+def softmax_curvature(probabilities: numpy.typing.NDArray[numpy.float64], weights: numpy.typing.NDArray[numpy.float64] | None, values: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    values <- w (diag p - p p^T) values, in place, for vectors of C logits side by side.
     """
 @typing.overload
 def softmax_errors(logits: numpy.typing.NDArray[numpy.float32], labels: numpy.typing.NDArray[numpy.int64]) -> numpy.typing.NDArray[numpy.float32]:

@@ -48,6 +48,9 @@ VALIDATION = 0.2
 # Nine subsets that only serve the choice need not be polished.
 CHOICE_SWEEPS = 4000
 
+# Training processes at once: one a core.
+WORKERS = -1
+
 Indices = npt.NDArray[np.int64]
 
 
@@ -73,7 +76,7 @@ def run(out: Path, console: Console) -> dict[str, Any]:
         f"[bold]digits[/]: {n} training images, {len(data.test_labels)} test images, "
         f"{data.classes} classes"
     )
-    with _bars(console) as bars, Parallel(n_jobs=-1, return_as="generator") as pool:
+    with _bars(console) as bars, Parallel(n_jobs=WORKERS, return_as="generator") as pool:
         lab = _Lab(data, bars, pool)
         models, accuracies = lab.retrain("training on everything", [np.arange(n)] * len(SEEDS))
         head, test = (
