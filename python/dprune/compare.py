@@ -165,7 +165,7 @@ class Sources:
 
 
 def _ccs(sources: Sources, ratio: float) -> npt.NDArray[np.float64]:
-    """By EL2N; the more is removed, the more of the hardest go first, as its authors advise."""
+    """By EL2N. The cutoffs are ours; the authors search one for each data set and ratio."""
     cutoff = 0.0 if ratio <= 0.5 else 0.1 if ratio <= 0.8 else 0.3
     return scores.ccs(scores.el2n(sources.trajectories), hard_cutoff=cutoff)
 
