@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 import dprune
-from dprune import compare, data, report, train
+from dprune import choose, compare, data, report, train
 from dprune._commands import app
 from dprune.compare import Plan
 
@@ -42,7 +43,10 @@ def small():
 @pytest.fixture(scope="module")
 def folder(small, tmp_path_factory):
     out = tmp_path_factory.mktemp("compare")
-    compare.compare(small, PLAN, out)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (compare, choose):
+            patch.setattr(module, "prune", functools.partial(dprune.prune, sweeps=400))
+        compare.compare(small, PLAN, out)
     report.write_report(out)
     return out
 

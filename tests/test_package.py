@@ -61,6 +61,23 @@ def run(*arguments):
     return done.output
 
 
+def test_features_command(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "def pair():\n"
+        "    x = torch.arange(12.0).reshape(6, 2)\n"
+        "    data = torch.utils.data.TensorDataset(x, torch.tensor([0, 1, 2, 0, 1, 2]))\n"
+        "    return torch.nn.Sequential(torch.nn.Linear(2, 3)), data\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    out = run("features", "mine:pair", "f.npz")
+    assert "6 samples, 2 features, 3 classes" in out
+    with np.load("f.npz") as data:
+        np.testing.assert_array_equal(data["features"], torch.arange(12.0).reshape(6, 2).numpy())
+        assert data["labels"].tolist() == [0, 1, 2, 0, 1, 2]
+
+
 def test_command_line(tmp_path, digits):
     features = tmp_path / "features.npz"
     np.savez(features, features=digits[0][:300], labels=digits[1][:300])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import io
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +14,7 @@ import typer
 from rich.console import Console
 
 import dprune
+from dprune.result import write_beside
 
 app = typer.Typer(
     help="Which training samples can go, and what that costs.",
@@ -36,16 +41,40 @@ def demo(
 
 
 @app.command()
+def features(
+    source: Annotated[
+        str, typer.Argument(help="'module:function', returning (model, dataset), importable here.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Where features and labels go (.npz).")],
+    layer: Annotated[str | None, typer.Option(help="Name of the layer, if not the last.")] = None,
+) -> None:
+    """Run a torch model over its training set and write the last layer's inputs."""
+    module, _, function = source.partition(":")
+    if not function:
+        raise typer.BadParameter(f"source must be 'module:function', found {source!r}")
+    sys.path.insert(0, os.getcwd())
+    model, dataset = getattr(importlib.import_module(module), function)()
+    head = dprune.LastLayer.from_torch(model, dataset, layer=layer, refit=False)
+    buffer = io.BytesIO()
+    np.savez(buffer, features=head.features, labels=head.labels)
+    write_beside(out, buffer.getvalue())
+    console.print(f"{head.n} samples, {head.features.shape[1]} features, {head.classes} classes")
+
+
+@app.command()
 def influence(
     features: Features,
-    out: Annotated[Path, typer.Argument(help="Where the rows go (.npy).")],
+    out: Annotated[Path, typer.Argument(help="Where the rows go (.npy); resumed after a kill.")],
     weight_decay: float = 5e-4,
+    method: Annotated[str, typer.Option(help="auto, dense, pcg or lissa.")] = "auto",
+    rank: Annotated[int | None, typer.Option(help="Only this many leading directions.")] = None,
 ) -> None:
     """Fit the last layer and write its influence rows."""
-    rows = dprune.influence(_head(features, weight_decay))
-    with out.open("wb") as file:
-        np.save(file, rows.rows)
-    console.print(f"{rows.shape[0]} x {rows.shape[1]} rows, residual {rows.residuals.max():.1e}")
+    rows = dprune.influence(_head(features, weight_decay), method, rank, out)
+    console.print(
+        f"{rows.shape[0]} x {rows.shape[1]} rows by {rows.method} ({rows.reason}), "
+        f"residual {rows.residuals.max():.1e}"
+    )
 
 
 @app.command()

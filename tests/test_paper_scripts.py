@@ -1,0 +1,96 @@
+"""The scripts of benchmarks/paper, end to end on next to nothing."""
+
+from __future__ import annotations
+
+import functools
+import json
+import pickle
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import dprune
+from dprune import choose, compare
+
+PAPER = Path(__file__).parents[1] / "benchmarks" / "paper"
+TINY = {"seeds": 1, "epochs": 1, "samples": 80, "ratios": "0.5"}
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [str(PAPER), *sys.path])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    import settings
+
+    monkeypatch.setattr(settings, "RESULTS", tmp_path)
+    hasty = functools.partial(dprune.prune, sweeps=200)
+    for module in (dprune, compare, choose):
+        monkeypatch.setattr(module, "prune", hasty)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_fig1_on_cifar_files_then_again(tmp_path, capsys, monkeypatch):
+    import fig1
+    import settings as s
+
+    few = replace(
+        s.SETTINGS["cifar10"].plan, methods=("random", "el2n+quotas", "dprune"), sources=1
+    )
+    monkeypatch.setitem(s.SETTINGS, "cifar10", replace(s.SETTINGS["cifar10"], plan=few))
+
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]:
+        batch = {
+            b"data": rng.integers(0, 256, (20, 3072), dtype=np.uint8),
+            b"labels": [k % 10 for k in range(20)],
+        }
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+    settings = {"seeds": 1, "epochs": 1, "ratios": "0.5", "width": 2}
+    for trainings in ("dprune", None):  # the second time nothing is left to do
+        fig1.main("cifar10", folder=tmp_path, out=tmp_path / "out", **settings)
+        lines = [line for line in capsys.readouterr().out.splitlines() if " s  " in line]
+        assert bool(lines) == bool(trainings)
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["identity"]["network"] == "resnet50"
+    assert found["identity"]["recipe"]["crop"] == 4
+    assert "| dprune |" in (tmp_path / "out" / "results.md").read_text()
+    assert (tmp_path / "out" / "accuracy.svg").is_file()
+
+
+def test_fig2_counts_what_holds(tmp_path):
+    import fig2
+
+    fig2.main("digits", epochs=1, samples=150, ratios="0.5", linear=True, weight_decay=0.05)
+    found = json.loads((tmp_path / "fig2-linear-digits" / "results.json").read_text())
+    assert found["subsets"] == 18
+    assert found["within_bound"] == found["subsets"]
+    assert found["spearman_change_1"] > max(0.8, found["spearman_change_0"])
+    assert all(factor > 1 for factor in found["random_over_ours"].values())
+
+
+def test_fig3_selects_with_the_small_network(tmp_path):
+    import fig3
+
+    fig3.main("digits", **TINY)
+    found = json.loads((tmp_path / "fig3-digits" / "results.json").read_text())
+    assert list(found) == ["small-8", "small-32", "senet-16"]
+    assert len({json.dumps(r["cells"][-1]["class_counts"]) for r in found.values()}) == 1
+    assert {r["identity"]["source_width"] for r in found.values()} == {8}
+
+
+def test_table1_ranks_the_space(tmp_path):
+    import table1
+
+    table1.main("digits", epochs=1, whole_epochs=1, networks=8, per_class=8, widths="4,8")
+    rows = json.loads((tmp_path / "table1-digits" / "results.json").read_text())["rows"]
+    assert [row["proxy"] for row in rows] == ["whole", "random", "herding", "forgetting", "dprune"]
+    assert all(row["images"] == 80 for row in rows[1:])
+    assert rows[0]["spearman_all"] == pytest.approx(1.0)
