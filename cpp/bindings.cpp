@@ -15,6 +15,7 @@
 #include "anneal.h"
 #include "budget.h"
 #include "dense_rows.h"
+#include "factored_rows.h"
 #include "gradients.h"
 #include "parallel.h"
 #include "problem.h"
@@ -247,6 +248,15 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init(
                [](const Array<float>& S) { return std::make_unique<DenseRows>(matrix(S, "S")); }),
            "S"_a.noconvert(), py::keep_alive<1, 2>());
+  py::class_<FactoredRows, Rows>(m, "FactoredRows",
+                                 "Rows b_i (x) a_i of two float32 matrices, not copied.")
+      .def(py::init([](const Array<float>& b, const Array<float>& a) {
+             const auto left = matrix(b, "b");
+             const auto right = matrix(a, "a");
+             require(left.rows == right.rows, "a must have as many rows as b");
+             return std::make_unique<FactoredRows>(left, right);
+           }),
+           "b"_a.noconvert(), "a"_a.noconvert(), py::keep_alive<1, 2>(), py::keep_alive<1, 3>());
 
   m.def("removed_counts", &removed_counts, "labels"_a.noconvert(), "floors"_a.noconvert(),
         "proportional"_a, "m"_a,

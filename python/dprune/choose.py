@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dprune._checks import integer_vector
-from dprune.influence import InfluenceRows
 from dprune.solve import prune
+from dprune.sources import take_rows
 
 Train = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64]], float]
 
@@ -54,7 +54,7 @@ def choose_reweight(
 
     Parameters
     ----------
-    S : (n, N) array or InfluenceRows
+    S : (n, N) array, InfluenceRows or FactoredRows
     labels : (n,) int
         Classes: strata of the hold-out, groups of the quotas.
     m : int
@@ -68,8 +68,7 @@ def choose_reweight(
     **prune_settings
         Passed on to :func:`dprune.prune`.
     """
-    rows = S.rows if isinstance(S, InfluenceRows) else S
-    n = len(rows)
+    n = len(S)
     y = integer_vector(labels, n, "labels")
     if not 0.0 < validation < 1.0:
         raise ValueError(f"validation must lie in (0, 1), found {validation}")
@@ -77,7 +76,7 @@ def choose_reweight(
         raise ValueError("candidates must name at least one value, found none")
     held_out = _stratified(y, validation, np.random.default_rng(seed))
     pool = np.flatnonzero(~held_out)
-    part = rows[pool]
+    part = take_rows(S, pool)
     scores = {}
     for c in candidates:
         result = prune(

@@ -70,30 +70,36 @@ def lissa_rows(head: LastLayer, output: Output, *, seed: int = 0) -> tuple[Float
         If the recursion diverges.
     """
     rng = np.random.default_rng(seed)
-    scale = _LISSA_MARGIN * head.hessian.largest_eigenvalue
-    contraction = head.weight_decay / scale
-    steps = min(_LISSA_MOST_STEPS, math.ceil(math.log(1 / _LISSA_TOLERANCE) / contraction))
     residuals = np.full(head.n, np.nan)
+    steps = 0
     for start in range(output.done, head.n, _LISSA_COLUMNS):
         block = np.arange(start, min(start + _LISSA_COLUMNS, head.n))
         rhs = head.gradients(block).T / head.n
-        # |x| <= |v| / contraction as long as the recursion contracts.
-        bound = 10.0 * np.linalg.norm(rhs) / contraction
-        x = rhs.copy()
-        for step in range(steps):
-            batch = rng.choice(head.n, min(_LISSA_BATCH, head.n), replace=False)
-            x += rhs - _of_samples(head, batch).product(x) / scale
-            if not np.linalg.norm(x) <= bound:
-                raise RuntimeError(
-                    f"LiSSA diverged after {step + 1} steps at scale {scale:.3g}: batches of "
-                    f"{_LISSA_BATCH} samples have a larger curvature than the data set; use "
-                    "method='pcg'"
-                )
-        x /= scale
+        x, steps = lissa_solve(head, rhs, rng)
         output.array[start : start + len(block)] = x.T
         residuals[block] = head.hessian.residuals(x, rhs)
         output.advance(start + len(block))
     return residuals, steps
+
+
+def lissa_solve(head: LastLayer, rhs: Float64, rng: np.random.Generator) -> tuple[Float64, int]:
+    """``H^-1 B`` by LiSSA for B (N, columns), and the length of the recursion."""
+    scale = _LISSA_MARGIN * head.hessian.largest_eigenvalue
+    contraction = head.weight_decay / scale
+    steps = min(_LISSA_MOST_STEPS, math.ceil(math.log(1 / _LISSA_TOLERANCE) / contraction))
+    # |x| <= |v| / contraction as long as the recursion contracts.
+    bound = 10.0 * np.linalg.norm(rhs) / contraction
+    x = rhs.copy()
+    for step in range(steps):
+        batch = rng.choice(head.n, min(_LISSA_BATCH, head.n), replace=False)
+        x += rhs - _of_samples(head, batch).product(x) / scale
+        if not np.linalg.norm(x) <= bound:
+            raise RuntimeError(
+                f"LiSSA diverged after {step + 1} steps at scale {scale:.3g}: batches of "
+                f"{_LISSA_BATCH} samples have a larger curvature than the data set; use "
+                "method='pcg'"
+            )
+    return x / scale, steps
 
 
 def _of_samples(head: LastLayer, samples: np.typing.NDArray[np.int64]) -> Curvature:

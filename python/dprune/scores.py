@@ -20,7 +20,7 @@ from dprune.curvature import Float64
 from dprune.influence import InfluenceRows
 from dprune.result import TRACE, PruneResult, Status
 from dprune.solve import _constraints, _goal, certificate, random_norm
-from dprune.sources import Source
+from dprune.sources import source_of
 from dprune.trajectory import Trajectory
 
 Runs = Trajectory | Sequence[Trajectory]
@@ -147,7 +147,7 @@ def grand(
 
 def influence_norm(S: Any) -> Float64:
     """Norm of each influence row ``||S_i||`` (the paper's "influence score"): large are kept."""
-    return np.asarray(np.sqrt(Source(S, _core.hardware_threads()).squared_norms))
+    return np.asarray(np.sqrt(source_of(S, _core.hardware_threads()).squared_norms))
 
 
 def moderate(features: npt.ArrayLike, labels: npt.ArrayLike) -> Float64:
@@ -264,7 +264,7 @@ def prune_scores(
     norm = raw_norm = by_chance = math.nan
     exact, fingerprint = None, ""
     if rows is not None:
-        source = Source(rows, _core.hardware_threads())
+        source = source_of(rows, _core.hardware_threads())
         if source.n != n:
             raise ValueError(f"rows must have {n} rows, one a score, found {source.n}")
         mean = source.group_sums(np.zeros(n, dtype=np.int64), 1)[0] / n

@@ -21,12 +21,16 @@ from dprune._checks import integer_vector
 from dprune.backend import check_device
 from dprune.curvature import Float64
 from dprune.result import TRACE, PruneResult, Status
-from dprune.sources import Source
+from dprune.sources import Source, source_of
 
 _SOLVERS = ("anneal",)
 # sweeps="auto" for the plain annealer: about this many numbers of S are read in all.
 _AUTO_NUMBERS = 2e10
 _AUTO_SWEEPS = (200, 20_000)
+
+
+# Numbers of stratum means held at once when the random norm is computed.
+_MEAN_NUMBERS = 1 << 25
 
 
 class Progress(NamedTuple):
@@ -92,7 +96,7 @@ def prune(
 
     Parameters
     ----------
-    S : (n, N) array, memory map, torch tensor or InfluenceRows
+    S : (n, N) array, memory map, torch tensor, InfluenceRows or FactoredRows
         One influence row a sample. float32 in C order is used in place; float64, float16,
         Fortran-ordered and strided input is streamed into one float32 working copy
         (``settings["working_copy"]``) and certified on the original.
@@ -162,7 +166,7 @@ def prune(
     if not 0.0 <= c <= 1.0:
         raise ValueError(f"reweight must lie in [0, 1], found {reweight}")
 
-    source = Source(S, threads)
+    source = source_of(S, threads)
     n = source.n
     eps, m = _goal(eps, m, fraction, n, c)
     rules = _constraints(n, groups, balance, min_keep, protect)
@@ -262,7 +266,7 @@ def prune(
             "threads": threads,
             "device": "cpu",
             "shape": [n, source.width],
-            "dtype": str(source.original.dtype),
+            "dtype": source.dtype,
             "working_copy": source.working_copy,
             "upper_bound_kind": "trivial",
         },
@@ -314,18 +318,23 @@ def random_norm(
             counts = np.where(bound, counts, 0)
             counts[pool] = m - counts.sum()
     labels = np.where(rules.protect == 0, stratum[rules.labels], -1)
-    drawn = labels >= 0
     strata = len(stratum)
+    drawn = labels >= 0
     f = np.bincount(labels[drawn], minlength=strata)
     squares = np.bincount(labels[drawn], weights=source.squared_norms[drawn], minlength=strata)
-    sums = source.group_sums(labels, strata)
-    used = f > 0
-    f, squares, sums, k = f[used], squares[used], sums[used], counts[used]
-    mu = sums / f[:, None]
-    spread = np.maximum(squares / f - np.einsum("ij,ij->i", mu, mu), 0.0)
-    variance = k * (f - k) / np.maximum(f - 1, 1) * spread
-    offset = k @ mu - reweight * m * mean
-    square = float(offset @ offset + variance.sum())
+    offset = -reweight * m * mean
+    variance = 0.0
+    some = max(1, _MEAN_NUMBERS // source.width)
+    for first in range(0, strata, some):
+        part = np.arange(first, min(first + some, strata))
+        local = np.where((labels >= first) & (labels <= part[-1]), labels - first, -1)
+        part = part[f[part] > 0]
+        mu = source.group_sums(local, some)[part - first] / f[part, None]
+        spread = np.maximum(squares[part] / f[part] - np.einsum("ij,ij->i", mu, mu), 0.0)
+        k = counts[part]
+        variance += float(np.sum(k * (f[part] - k) / np.maximum(f[part] - 1, 1) * spread))
+        offset += k @ mu
+    square = float(offset @ offset) + variance
     return float(math.sqrt(square) / (1.0 - reweight * m / n))
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dprune import _core
-from dprune.curvature import Float64
+from dprune.design import Float64
+from dprune.factored import FactoredRows
 from dprune.head import LastLayer
 from dprune.influence import InfluenceRows
 
@@ -22,27 +23,77 @@ _LEAST_SQUARE, _LARGEST_SQUARE = 1e-34, 1e34
 
 
 class Source:
-    """S as given, for certificates, and as the float32 store that the solver works on.
+    """S as given, for certificates, and as the store that the solver works on.
 
-    float32 in C order is used in place; float64, float16, Fortran-ordered and strided matrices
-    are streamed into one float32 working copy, and all float64 sums run over the original.
+    Attributes
+    ----------
+    n, width : int
+    store : _core.Rows
+    squared_norms : (n,) float64
+    head : LastLayer or None
+        Where influence rows came from.
+    dtype : str
+        Of the rows as given.
+    working_copy : bool
+        Whether the solver works on a float32 copy.
     """
 
-    def __init__(self, S: Any, threads: int) -> None:
-        self.head: LastLayer | None = None
-        if isinstance(S, InfluenceRows):
-            self.head = S.head
-            S = S.rows
-        self.original = _as_matrix(S)
-        self.n, self.width = self.original.shape
+    store: _core.Rows
+    dtype: str
+    working_copy = False
+
+    def __init__(
+        self, shape: tuple[int, int], squared_norms: Float64, head: LastLayer | None, threads: int
+    ) -> None:
+        self.n, self.width = shape
+        self.head = head
         self.threads = threads
-        self.squared_norms = self._squared_norms()
-        in_place = self.original.dtype == np.float32 and self.original.flags.c_contiguous
-        self.working_copy = not in_place
-        dense = self.original if in_place else np.empty((self.n, self.width), dtype=np.float32)
+        self.squared_norms = squared_norms
+        bad = ~np.isfinite(squared_norms)
+        if bad.any():
+            raise ValueError(f"S must be finite, found NaN or Inf in row {int(bad.argmax())}")
+        largest = float(squared_norms.max())
+        if largest > _LARGEST_SQUARE or 0.0 < largest < _LEAST_SQUARE:
+            raise ValueError(
+                f"S must suit float32 arithmetic, found rows of norm {largest**0.5:.1e}; "
+                "rescale S (and eps)"
+            )
+
+    def group_sums(self, labels: npt.NDArray[np.int64], groups: int) -> Float64:
+        """Sum of the rows of each group, (groups, N) float64; label -1: in none."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the data set where the rows carry a head, else of the matrix."""
+        if self.head is not None:
+            return self.head.fingerprint
+        digest = hashlib.sha256(f"dprune S {self.n} {self.width} {self.dtype}".encode())
+        for part in self._parts():
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
+
+    def _parts(self) -> Iterator[npt.NDArray[Any]]:
+        raise NotImplementedError
+
+
+class DenseSource(Source):
+    """A matrix. float32 in C order is used in place.
+
+    float64, float16, Fortran-ordered and strided matrices are streamed into one float32 working
+    copy, and all float64 sums run over the original.
+    """
+
+    def __init__(self, S: npt.NDArray[Any], head: LastLayer | None, threads: int) -> None:
+        self._original = S
+        self.dtype = str(S.dtype)
+        norms = [_core.squared_norms(block, threads) for _, block in self._blocks()]
+        super().__init__((S.shape[0], S.shape[1]), np.concatenate(norms), head, threads)
+        self.working_copy = S.dtype != np.float32 or not S.flags.c_contiguous
+        dense = S
         if self.working_copy:
+            dense = np.empty(S.shape, dtype=np.float32)
             for start in range(0, self.n, _BLOCK):
-                dense[start : start + _BLOCK] = self.original[start : start + _BLOCK]
+                dense[start : start + _BLOCK] = S[start : start + _BLOCK]
         self.store = _core.DenseRows(dense)
 
     def group_sums(self, labels: npt.NDArray[np.int64], groups: int) -> Float64:
@@ -53,39 +104,66 @@ class Source:
             _core.add_groups(block, part, sums, self.threads)
         return sums
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the data set where the rows carry a head, else of the matrix."""
-        if self.head is not None:
-            return self.head.fingerprint
-        digest = hashlib.sha256(f"dprune S {self.original.shape} {self.original.dtype}".encode())
-        for start in range(0, self.n, _BLOCK):
-            digest.update(np.ascontiguousarray(self.original[start : start + _BLOCK]).data)
-        return digest.hexdigest()
-
     def _blocks(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """The original in pieces that the core reads: all of it, or converted block by block."""
-        native = self.original.dtype in (np.float32, np.float64)
-        if native and self.original.flags.c_contiguous:
-            yield 0, self.original
+        native = self._original.dtype in (np.float32, np.float64)
+        if native and self._original.flags.c_contiguous:
+            yield 0, self._original
             return
-        for start in range(0, self.n, _BLOCK):
-            block = self.original[start : start + _BLOCK]
+        for start in range(0, len(self._original), _BLOCK):
+            block = self._original[start : start + _BLOCK]
             yield start, np.ascontiguousarray(block, dtype=None if native else np.float32)
 
-    def _squared_norms(self) -> Float64:
-        norms = np.concatenate(
-            [_core.squared_norms(block, self.threads) for _, block in self._blocks()]
-        )
-        bad = ~np.isfinite(norms)
-        if bad.any():
-            raise ValueError(f"S must be finite, found NaN or Inf in row {int(bad.argmax())}")
-        largest = float(norms.max())
-        if largest > _LARGEST_SQUARE or 0.0 < largest < _LEAST_SQUARE:
-            raise ValueError(
-                f"S must suit float32 arithmetic, found rows of norm {largest**0.5:.1e}; "
-                "rescale S (and eps)"
-            )
-        return norms
+    def _parts(self) -> Iterator[npt.NDArray[Any]]:
+        for start in range(0, self.n, _BLOCK):
+            yield self._original[start : start + _BLOCK]
+
+
+class FactoredSource(Source):
+    """Rows kept as factors."""
+
+    dtype = "float32 factors"
+
+    def __init__(self, S: FactoredRows, head: LastLayer | None, threads: int) -> None:
+        self._factors = S
+        norms = _core.squared_norms(S.b, threads) * _core.squared_norms(S.a, threads)
+        super().__init__(S.shape, norms, head, threads)
+        self.store = _core.FactoredRows(S.b, S.a)
+
+    def group_sums(self, labels: npt.NDArray[np.int64], groups: int) -> Float64:
+        """Sum of the rows of each group, (groups, N) float64: ``B^T A`` of its factors."""
+        sums = np.zeros((groups, self.width))
+        for group in range(groups):
+            members = np.flatnonzero(labels == group)
+            total = sums[group].reshape(self._factors.b.shape[1], -1)
+            for start in range(0, len(members), _BLOCK):
+                part = members[start : start + _BLOCK]
+                total += self._factors.b[part].T.astype(np.float64) @ self._factors.a[part].astype(
+                    np.float64
+                )
+        return sums
+
+    def _parts(self) -> Iterator[npt.NDArray[Any]]:
+        yield self._factors.b
+        yield self._factors.a
+
+
+def source_of(S: Any, threads: int) -> Source:
+    """Recognise what prune() was given."""
+    head = None
+    if isinstance(S, InfluenceRows):
+        head = S.head
+        S = S.rows if S.factors is None else FactoredRows(*S.factors)
+    if isinstance(S, FactoredRows):
+        return FactoredSource(S, head, threads)
+    return DenseSource(_as_matrix(S), head, threads)
+
+
+def take_rows(S: Any, rows: npt.NDArray[np.int64]) -> Any:
+    """Some rows of S, in the same form, without the head they came from."""
+    if isinstance(S, InfluenceRows):
+        S = S.rows if S.factors is None else FactoredRows(*S.factors)
+    return S[rows]
 
 
 def _as_matrix(S: Any) -> npt.NDArray[Any]:
@@ -101,8 +179,8 @@ def _as_matrix(S: Any) -> npt.NDArray[Any]:
         S = S.detach().resolve_neg().resolve_conj().numpy()
     if not hasattr(S, "__array__"):
         raise TypeError(
-            "S must be a NumPy array, memory map, torch tensor or InfluenceRows, found "
-            f"{type(S).__name__}"
+            "S must be a NumPy array, memory map, torch tensor, InfluenceRows or FactoredRows, "
+            f"found {type(S).__name__}"
         )
     matrix = np.asarray(S)
     if matrix.dtype not in (np.float32, np.float64, np.float16):
