@@ -95,7 +95,7 @@ Data = Annotated[str, typer.Argument(help=", ".join(SETTINGS))]
 Folder = Annotated[Path | None, typer.Option(help="Where the data lie.")]
 Out = Annotated[Path | None, typer.Option(help="Default benchmarks/results/<script>-<data>.")]
 Seeds = Annotated[int | None, typer.Option(help="Networks retrained on each kept set.")]
-Epochs = Annotated[int | None, typer.Option(help="Instead of the setting's.")]
+Epochs = Annotated[int | None, typer.Option(help="Instead of the setting's, and no least_steps.")]
 Width = Annotated[int | None, typer.Option(help="Channels at the network's start.")]
 Samples = Annotated[int | None, typer.Option(help="Use a random part of the training data.")]
 Methods = Annotated[str | None, typer.Option(help="Comma-separated.")]
@@ -123,7 +123,7 @@ def setting(
     if seeds is not None:
         changes["seeds"] = seeds
     if epochs is not None:
-        changes["recipe"] = replace(plan.recipe, epochs=epochs)
+        changes["recipe"] = replace(plan.recipe, epochs=epochs, least_steps=0)
     if width is not None:
         changes["width"] = width
     if methods is not None:
