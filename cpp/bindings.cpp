@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "anneal.h"
+#include "block_anneal.h"
 #include "budget.h"
 #include "dense_rows.h"
 #include "gradients.h"
@@ -35,8 +36,8 @@ void require(bool condition, const std::string& message) {
 
 template <class T>
 MatrixView<const T> matrix(const Array<T>& array, const char* name) {
-  require(array.ndim() == 2, std::string(name) + " must have 2 dimensions, found " +
-                                 std::to_string(array.ndim()));
+  require(array.ndim() == 2,
+          std::string(name) + " must have 2 dimensions, found " + std::to_string(array.ndim()));
   return {array.data(), array.shape(0), array.shape(1)};
 }
 
@@ -93,7 +94,8 @@ Array<T> last_layer_gradients_py(const Array<T>& features, const Array<T>& proba
   return gradients;
 }
 
-// ---- float64 passes over a block of rows ---------------------------------------------------------
+// ---- float64 passes over a block of rows
+// ---------------------------------------------------------
 
 template <class T>
 void add_groups_py(const Array<T>& block, const Array<Index>& labels, Array<double>& sums,
@@ -141,16 +143,20 @@ Monitor::Hook python_hook(const std::optional<Callback>& callback) {
 }
 
 std::unique_ptr<FixedSizeSolver> make_solver(const std::string& name, const Problem& problem,
-                                             std::uint64_t seed) {
+                                             std::uint64_t seed, int threads) {
   if (name == "anneal") return std::make_unique<Annealer>(problem, seed);
+  if (name == "block") return std::make_unique<BlockAnnealer>(problem, seed, threads);
   throw std::invalid_argument("unknown solver " + name);
 }
 
 const char* name_of(Status status) {
   switch (status) {
-    case Status::kTimeLimit: return "time_limit";
-    case Status::kStopped: return "stopped";
-    default: return "converged";
+    case Status::kTimeLimit:
+      return "time_limit";
+    case Status::kStopped:
+      return "stopped";
+    default:
+      return "converged";
   }
 }
 
@@ -158,7 +164,7 @@ py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>&
                double reweight, const Array<Index>& labels, const Array<Index>& floors,
                bool proportional, const Array<std::uint8_t>& protect, std::optional<Index> m,
                double eps, const std::string& solver, std::uint64_t seed, std::int64_t sweeps,
-               double time_limit, const std::optional<Callback>& callback) {
+               double time_limit, int threads, const std::optional<Callback>& callback) {
   const Index n = rows.size();
   const double* mean_data = vector_of(mean, rows.width(), "mean");
   const double* norms_data = vector_of(squared_norms, n, "squared_norms");
@@ -177,7 +183,7 @@ py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>&
   {
     const py::gil_scoped_release release;
     const Effort effort{sweeps, time_limit};
-    const auto engine = make_solver(solver, problem, seed);
+    const auto engine = make_solver(solver, problem, seed, threads);
     solution = m ? engine->solve(*m, {}, effort, 0.0, monitor)
                  : solve_budget(problem, eps, *engine, effort, monitor);
   }
@@ -223,13 +229,11 @@ PYBIND11_MODULE(_core, m) {
         "Squared norms of the rows, in float64.");
 
   py::class_<Rows>(m, "Rows", "A row store: what the solvers ask of the matrix S.")
-      .def_property_readonly("shape", [](const Rows& rows) {
-        return py::make_tuple(rows.size(), rows.width());
-      });
+      .def_property_readonly(
+          "shape", [](const Rows& rows) { return py::make_tuple(rows.size(), rows.width()); });
   py::class_<DenseRows, Rows>(m, "DenseRows", "Rows of a dense float32 matrix, not copied.")
-      .def(py::init([](const Array<float>& S) {
-             return std::make_unique<DenseRows>(matrix(S, "S"));
-           }),
+      .def(py::init(
+               [](const Array<float>& S) { return std::make_unique<DenseRows>(matrix(S, "S")); }),
            "S"_a.noconvert(), py::keep_alive<1, 2>());
 
   m.def("removed_counts", &removed_counts, "labels"_a.noconvert(), "floors"_a.noconvert(),
@@ -238,8 +242,7 @@ PYBIND11_MODULE(_core, m) {
         "quotas the exact number.");
   m.def("solve", &solve, "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(),
         "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
-        "protect"_a.noconvert(), "m"_a, "eps"_a, "solver"_a, "seed"_a, "sweeps"_a,
-        "time_limit"_a, "callback"_a = py::none(),
-        "Eq. 4 when m is given, else Eq. 3 with eps.");
+        "protect"_a.noconvert(), "m"_a, "eps"_a, "solver"_a, "seed"_a, "sweeps"_a, "time_limit"_a,
+        "threads"_a, "callback"_a = py::none(), "Eq. 4 when m is given, else Eq. 3 with eps.");
   m.def("hardware_threads", &hardware_threads, "Threads this machine runs at once.");
 }

@@ -44,7 +44,7 @@ template void softmax_errors(MatrixView<const float>, const Index*, MatrixView<f
 template void softmax_errors(MatrixView<const double>, const Index*, MatrixView<double>);
 template void last_layer_gradients(MatrixView<const float>, MatrixView<const float>, const Index*,
                                    MatrixView<float>, int);
-template void last_layer_gradients(MatrixView<const double>, MatrixView<const double>,
-                                   const Index*, MatrixView<double>, int);
+template void last_layer_gradients(MatrixView<const double>, MatrixView<const double>, const Index*,
+                                   MatrixView<double>, int);
 
 }  // namespace dprune

@@ -22,10 +22,10 @@ from dprune.curvature import Float64
 from dprune.result import TRACE, PruneResult, Status
 from dprune.sources import Source
 
-_SOLVERS = ("anneal",)
-# sweeps="auto" for the plain annealer: about this many numbers of S are read in all.
-_AUTO_NUMBERS = 2e10
-_AUTO_SWEEPS = (200, 20_000)
+_SOLVERS = ("block", "anneal")
+# sweeps="auto": numbers of S read in all, numbers that a proposal costs besides, least and most
+# sweeps. Proposals within a block are cheap, and small problems get many.
+_AUTO = {"block": (3e9, 64, 200, 1_000_000), "anneal": (2e10, 0, 200, 20_000)}
 
 
 class Progress(NamedTuple):
@@ -71,7 +71,7 @@ def prune(
     balance: str | None = None,
     min_keep: int = 0,
     protect: npt.ArrayLike | None = None,
-    solver: str = "anneal",
+    solver: str = "block",
     seed: int = 0,
     sweeps: int | str = "auto",
     time_limit: float | None = None,
@@ -113,8 +113,9 @@ def prune(
         At least so many are kept of each group, or all of a smaller one.
     protect : (n,) bool, optional
         True: never removed.
-    solver : {"anneal"}
-        ``anneal`` is plain simulated annealing, O(N) a flip.
+    solver : {"block", "anneal"}
+        ``block`` anneals block by block at O(1) a proposal; ``anneal`` is the plain reference,
+        O(N) a flip.
     seed : int, default 0
         Same seed, same answer, for runs that end by sweeps.
     sweeps : int or "auto"
@@ -122,7 +123,7 @@ def prune(
     time_limit : float, optional
         Seconds after which the search ends early; it then cools faster to end cold.
     threads : int, optional
-        Threads for the float64 passes; default all. The answer does not depend on it.
+        Default all. The answer does not depend on it, time limits aside.
     device : {None, "cpu"}
         None: where S lives.
     progress : bool, default False
@@ -173,8 +174,8 @@ def prune(
         )
 
     if sweeps == "auto":
-        wanted = _AUTO_NUMBERS / (n * source.width)
-        planned = int(min(max(wanted, _AUTO_SWEEPS[0]), _AUTO_SWEEPS[1]))
+        numbers, extra, least, largest = _AUTO[solver]
+        planned = int(min(max(numbers / (n * (source.width + extra)), least), largest))
     else:
         planned = int(sweeps)
     everything = source.group_sums(np.zeros(n, dtype=np.int64), 1)[0]
@@ -203,6 +204,7 @@ def prune(
                 seed,
                 planned,
                 left,
+                threads,
                 _hook(watchers) if watchers else None,
             )
 
