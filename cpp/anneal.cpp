@@ -39,8 +39,11 @@ Annealer::Annealer(const Problem& problem, std::uint64_t seed)
     largest = std::max(largest, problem.squared_norms[i]);
   }
   const double mean = total / static_cast<double>(std::max<std::size_t>(1, free_.size()));
-  // Hot enough that the largest rows move too: real heads have rows of 100 times the mean.
-  hottest_ = std::max(0.05 * mean, 0.06 * largest);
+  // Hot enough that the largest rows move too: real heads have rows of 100 times the mean. Among
+  // few rows each meets the full length of the others.
+  const bool few = static_cast<Index>(free_.size()) <= kRestartRows / 2;
+  slack_ = few ? 1e-6 * largest : 0.0;
+  hottest_ = few ? largest : std::max(0.05 * mean, 0.06 * largest);
   kappa_ = 0.02 * mean;
   proposals_per_poll_ = std::max<Index>(1, kNumbersPerPoll / problem.rows.width());
 }
@@ -65,7 +68,7 @@ double Annealer::sweep(Subset& subset, double temperature, double target, Incumb
     if (probability >= 1.0 || random_.uniform() < probability) {
       subset.flip(i, change);
       best.note_flip(i);
-      if (best.offer(subset) && best.energy() <= target * target) break;
+      if (best.offer(subset, slack_) && best.energy() <= target * target) break;
     }
     if (--until_poll == 0) {
       if (monitor.stop()) break;

@@ -37,6 +37,8 @@ class Annealer final : public FixedSizeSolver {
   std::vector<double> mu_;  // by stratum
   double hottest_;
   double kappa_;
+  // Among few rows the best energies are decided in float64: those that float32 cannot tell apart.
+  double slack_;
   Index proposals_per_poll_;
   std::uint64_t seed_;
   std::uint64_t solves_ = 0;

@@ -37,9 +37,29 @@ constexpr Index kAhead = 4;
 // Small problems are walked several times.
 constexpr Index kRestartRows = 2048;
 constexpr Index kMostWalks = 16;
+constexpr Index kFewRows = 20;
 // The last exact search: rows, and swaps without improvement, on large and on small problems.
 constexpr Index kLastRows = 512;
 constexpr Index kPatience = 100;
+
+double largest(const Problem& problem) {
+  double q = 0.0;
+  for (Index i = 0; i < problem.size(); ++i) {
+    if (!problem.protect[i]) q = std::max(q, problem.squared_norms[i]);
+  }
+  return q;
+}
+
+double mean(const Problem& problem) {
+  double total = 0.0;
+  Index rows = 0;
+  for (Index i = 0; i < problem.size(); ++i) {
+    if (problem.protect[i]) continue;
+    total += problem.squared_norms[i];
+    ++rows;
+  }
+  return total / static_cast<double>(std::max<Index>(1, rows));
+}
 
 }  // namespace
 
@@ -51,6 +71,7 @@ class BlockAnnealer::Walk {
         blocks_(blocks),
         kappa_(kappa),
         target_(target * target),
+        slack_(problem.size() <= kFewRows ? 1e-6 * largest(problem) : 0.0),
         subset_(problem, m, std::move(mask)),
         best_(subset_),
         random_(random),
@@ -153,7 +174,9 @@ class BlockAnnealer::Walk {
     const std::uint64_t draw = random_.bits();
     const auto enough = sweep.accepted + static_cast<std::int64_t>(
                                              std::ceil(kFlipsPerVisit * static_cast<double>(size)));
-    for (int pass = 0; pass < kPasses && sweep.accepted < enough && !reached(); ++pass) {
+    bool candidate = false;
+    for (int pass = 0; pass < kPasses && sweep.accepted < enough && !reached() && !candidate;
+         ++pass) {
       const auto key = static_cast<std::uint32_t>(mix64(draw + static_cast<std::uint64_t>(pass)));
       const auto next = [&](Index begin) {
         return next_accepted(field_.data(), sign_.data(), cost_.data(), begin, size,
@@ -171,7 +194,9 @@ class BlockAnnealer::Walk {
         ++sweep.accepted;
         subset_.toggle(row[a], change);
         best_.note_flip(row[a]);
-        if (best_.offer(subset_) && reached()) break;
+        candidate =
+            slack_ > 0.0 && subset_.violation() == 0 && subset_.energy() < best_.energy() + slack_;
+        if (candidate || (slack_ == 0.0 && best_.offer(subset_) && reached())) break;
       }
       sweep.proposals += size;
     }
@@ -185,6 +210,7 @@ class BlockAnnealer::Walk {
       cost_[changes++] = -sign_[a];
     }
     subset_.add(rows_.data(), cost_.data(), changes);
+    if (candidate) best_.offer(subset_, slack_);
     const double share = static_cast<double>(size) / static_cast<double>(blocks_.free_rows());
     for (std::size_t s = 0; s < mu_.size(); ++s) {
       mu_[s] += share * kappa_ * static_cast<double>(subset_.excess(static_cast<Index>(s)));
@@ -195,6 +221,8 @@ class BlockAnnealer::Walk {
   Blocks& blocks_;
   double kappa_;
   double target_;  // energy
+  // Among few rows the best energies are decided in float64: those that float32 cannot tell apart.
+  double slack_;
   Subset subset_;
   Incumbent best_;
   Random random_;
@@ -207,33 +235,14 @@ class BlockAnnealer::Walk {
   std::vector<Index> rows_;
 };
 
-namespace {
-
-struct Scale {
-  double mean = 0.0;
-  double largest = 0.0;
-};
-
-Scale scale_of(const Problem& problem) {
-  Scale scale;
-  Index rows = 0;
-  for (Index i = 0; i < problem.size(); ++i) {
-    if (problem.protect[i]) continue;
-    ++rows;
-    scale.mean += problem.squared_norms[i];
-    scale.largest = std::max(scale.largest, problem.squared_norms[i]);
-  }
-  scale.mean /= static_cast<double>(std::max<Index>(1, rows));
-  return scale;
-}
-
-}  // namespace
-
 BlockAnnealer::BlockAnnealer(const Problem& problem, std::uint64_t seed, int threads)
     : problem_(problem),
       // Hot enough that the largest rows move too: real heads have rows of 100 times the mean.
-      hottest_(std::max(0.05 * scale_of(problem).mean, 0.03 * scale_of(problem).largest)),
-      kappa_(0.02 * scale_of(problem).mean),
+      // Among few rows each meets the full length of the others.
+      hottest_(problem.size() <= kFewRows
+                   ? largest(problem)
+                   : std::max(0.05 * mean(problem), 0.03 * largest(problem))),
+      kappa_(0.02 * mean(problem)),
       blocks_(problem, kappa_),
       seed_(seed),
       threads_(threads) {}

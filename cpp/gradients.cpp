@@ -18,7 +18,10 @@ void softmax_errors(MatrixView<const T> logits, const Index* labels, MatrixView<
     T total = 0;
     for (Index c = 0; c < classes; ++c) total += (e[c] = std::exp(z[c] - top));
     for (Index c = 0; c < classes; ++c) e[c] /= total;
-    e[labels[i]] -= 1;
+    // p_y - 1 as minus the sum of the others: keeps its digits where the head is sure.
+    T others = 0;
+    for (Index c = 0; c < classes; ++c) others += c == labels[i] ? 0 : e[c];
+    e[labels[i]] = -others;
   }
 }
 
@@ -35,6 +38,23 @@ void last_layer_gradients(MatrixView<const T> features, MatrixView<const T> prob
         const T error = probabilities.row(i)[c] - static_cast<T>(c == labels[i]);
         for (Index j = 0; j < d; ++j) g[j] = error * h[j];
         g[d] = error;
+      }
+    }
+  });
+}
+
+void softmax_curvature(MatrixView<const double> probabilities, const double* weights,
+                       MatrixView<double> values, int threads) {
+  const Index classes = probabilities.cols;
+  parallel_ranges(values.rows, threads, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) {
+      const double* p = probabilities.row(i);
+      const double w = weights ? weights[i] : 1.0;
+      double* z = values.row(i);
+      for (Index v = 0; v < values.cols; v += classes, z += classes) {
+        double mean = 0.0;
+        for (Index c = 0; c < classes; ++c) mean += p[c] * z[c];
+        for (Index c = 0; c < classes; ++c) z[c] = w * p[c] * (z[c] - mean);
       }
     }
   });

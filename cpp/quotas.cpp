@@ -52,8 +52,10 @@ std::vector<Index> Quotas::apportion(Index kept) const {
     Index left = kept;
     for (const Index g : open) left -= (counts[g] = sizes_[g] * kept / size);
     auto by_remainder = open;
-    std::stable_sort(by_remainder.begin(), by_remainder.end(), [&](Index a, Index b) {
-      return sizes_[a] * kept % size > sizes_[b] * kept % size;
+    std::sort(by_remainder.begin(), by_remainder.end(), [&](Index a, Index b) {
+      const Index ra = sizes_[a] * kept % size;
+      const Index rb = sizes_[b] * kept % size;
+      return ra != rb ? ra > rb : a < b;
     });
     for (Index k = 0; k < left; ++k) ++counts[by_remainder[k]];
 

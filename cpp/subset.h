@@ -72,9 +72,12 @@ class Incumbent {
   void note_flip(Index i) {
     if (flips_.size() < mask_.size()) flips_.push_back(i);
   }
-  // Whether the subset is on target and better, and so was taken.
-  bool offer(const Subset& subset) {
-    if (subset.violation() != 0 || subset.energy() >= energy_) return false;
+  // Whether the subset is on target and better, and so was taken. Energies within the slack are
+  // computed afresh before they are compared.
+  bool offer(Subset& subset, double slack = 0.0) {
+    if (subset.violation() != 0 || subset.energy() >= energy_ + slack) return false;
+    if (slack > 0.0) subset.refresh();
+    if (subset.energy() >= energy_) return false;
     take(subset);
     return true;
   }

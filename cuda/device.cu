@@ -1,8 +1,8 @@
 // Lists the CUDA devices. Without a driver the runtime reports an error on its first call; that
 // error is cleared, so that a machine without a GPU can import and ask.
-#include "device.h"
-
 #include <cuda_runtime_api.h>
+
+#include "device.h"
 
 namespace dprune::cuda {
 

@@ -9,7 +9,7 @@ namespace dprune::cuda {
 
 struct Device {
   std::string name;
-  int major;                  // compute capability
+  int major;  // compute capability
   int minor;
   int multiprocessors;
   std::size_t memory_bytes;

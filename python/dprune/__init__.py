@@ -4,13 +4,17 @@ from importlib.metadata import version as _version
 
 __version__ = _version("dprune")
 
+from dprune import scores
 from dprune.certify import RefitCheck, refit_check
 from dprune.choose import ReweightChoice, choose_reweight
+from dprune.guarantee import PrunedHead, prune_head
 from dprune.head import LastLayer, last_layer_gradients
 from dprune.influence import InfluenceRows, influence
 from dprune.pipeline import PrunedDataset, prune_dataset
 from dprune.result import PruneResult, Status, load
+from dprune.scores import prune_scores
 from dprune.solve import Progress, prune
+from dprune.trajectory import Trajectory
 
 __all__ = [
     "InfluenceRows",
@@ -18,14 +22,19 @@ __all__ = [
     "Progress",
     "PruneResult",
     "PrunedDataset",
+    "PrunedHead",
     "RefitCheck",
     "ReweightChoice",
     "Status",
+    "Trajectory",
     "choose_reweight",
     "influence",
     "last_layer_gradients",
     "load",
     "prune",
     "prune_dataset",
+    "prune_head",
+    "prune_scores",
     "refit_check",
+    "scores",
 ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from dprune._checks import class_labels, feature_matrix
-from dprune.curvature import Hessian, with_bias
 from dprune.head import LastLayer
 
 
@@ -34,7 +33,8 @@ class RefitCheck:
     first_order_bound : float or None
         ``||grad L_test|| delta``, Theorem 1's first-order value; the gap can exceed it.
     bound : float or None
-        ``||grad L_test|| delta + lambda_max(E[h h^T]) delta^2 / 4``, which the gap cannot exceed.
+        ``||grad L_test|| delta + s lambda_max(E[h h^T]) delta^2 / 2``, which the gap cannot exceed;
+        the smoothness s is 1/2 for softmax and 1 for squared loss.
     """
 
     change: float
@@ -80,9 +80,11 @@ def refit_check(
         raise ValueError("kept must be distinct sample indices, at least one")
     if indices[0] < 0 or indices[-1] >= head.n:
         raise ValueError(f"kept must lie in 0..{head.n - 1}, found {indices[0]}..{indices[-1]}")
-    refitted = head.subset(indices)
-    delta = float(np.linalg.norm(refitted.theta - head.theta))
     removed = np.setdiff1d(np.arange(head.n), indices)
+    predicted = head.change(removed)
+    # The prediction is where the refit begins: one or two Newton steps remain.
+    refitted = head.subset(indices, start=head.theta + predicted.theta)
+    delta = float(np.linalg.norm(refitted.theta - head.theta))
     rng = np.random.default_rng(seed)
     random_changes = [
         float(np.linalg.norm(head.subset(draw).theta - head.theta))
@@ -90,43 +92,32 @@ def refit_check(
     ]
     common = {
         "change": delta,
-        "predicted": head.change(removed).norm,
+        "predicted": predicted.norm,
         "newton": _newton_step(head, indices),
         "random_change": float(np.mean(random_changes)) if random_changes else float("nan"),
     }
     if test is None:
         return RefitCheck(**common)
 
-    x = with_bias(feature_matrix(test[0]))
+    x = feature_matrix(test[0])
     y = class_labels(test[1], len(x), head.classes)
-    before, after = head.loss(test[0], y), refitted.loss(test[0], y)
-    slope = _test_gradient_norm(head, x, y)
-    # Softmax Hessians are at most 1/2, so the loss is (lambda_max / 2)-smooth in theta.
-    curvature = float(np.linalg.eigvalsh(x.T @ x / len(x))[-1])
+    unseen = replace(head, features=x, labels=y, sample_weights=None)
+    before, after = head.loss(x, y), refitted.loss(x, y)
+    slope = float(np.linalg.norm(unseen.gradient_sum(np.ones(len(y))))) / len(y)
+    # Hessians in the logits are at most 1/2 for softmax and 1 for squared loss.
+    smoothness = 0.5 if head.criterion == "softmax" else 1.0
+    curvature = smoothness * float(unseen.design.second_moment_eigh[0][-1])
     return RefitCheck(
         **common,
         test_gap=abs(after - before),
         test_loss=before,
         test_loss_kept=after,
         first_order_bound=slope * delta,
-        bound=slope * delta + 0.25 * curvature * delta**2,
+        bound=slope * delta + 0.5 * curvature * delta**2,
     )
 
 
 def _newton_step(head: LastLayer, kept: npt.NDArray[np.int64]) -> float:
     """||H_kept^-1 grad_kept(theta)||: gradient and Hessian of the kept samples' mean loss."""
-    weights = np.zeros(head.n)
-    weights[kept] = 1.0 / len(kept)
-    hessian = Hessian(head.design[kept], head.probabilities[kept], head.weight_decay)
-    pull = hessian.contrasts.T @ head.theta * head.weight_decay
-    gradient = head.gradient_sum(weights) + pull.reshape(-1, 1)
-    return float(np.linalg.norm(hessian.solve(gradient).solution))
-
-
-def _test_gradient_norm(
-    head: LastLayer, design: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
-) -> float:
-    from dprune import _core
-
-    errors = _core.softmax_errors(design @ head.theta.T, labels)
-    return float(np.linalg.norm(errors.T @ design / len(design)))
+    part = head.restricted(kept)
+    return float(np.linalg.norm(part.hessian.solve(part.gradient, tol=1e-9).solution))

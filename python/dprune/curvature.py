@@ -3,23 +3,28 @@
 Softmax Hessians have d + 1 exact zero modes besides the weight decay (adding a constant to all
 logits), and every gradient is orthogonal to them. Everything here therefore lives in C - 1
 orthonormal (Helmert) contrasts of the classes, which keep all norms: a parameter block
-``theta`` (C, d + 1) is ``Q t`` with ``t`` (C - 1, d + 1) and ``Q^T Q = I``.
+``theta`` (C, d + 1) is ``Q t`` with ``t`` (C - 1, d + 1) and ``Q^T Q = I``. Squared loss has no
+such modes, and Q = I.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.linalg
 
-Float64 = npt.NDArray[np.float64]
+from dprune import _core
+from dprune.assembly import softmax_hessian
+from dprune.design import Design
+from dprune.design import Float64 as Float64
 
-# Rows per block when per-sample matrices are formed: keeps temporaries in the tens of megabytes.
-_BLOCK = 4096
+# Columns that one conjugate-gradient run carries side by side, for its temporaries' sake.
+_COLUMNS = 256
+# Power iterations for the largest eigenvalue: an estimate from below.
+_POWER_STEPS = 100
 
 
 def contrasts(classes: int) -> Float64:
@@ -27,138 +32,248 @@ def contrasts(classes: int) -> Float64:
     return np.ascontiguousarray(scipy.linalg.helmert(classes).T, dtype=np.float64)
 
 
-def with_bias(features: npt.NDArray[Any]) -> Float64:
-    """``[features, 1]`` in float64, shape (n, d + 1)."""
-    design = np.empty((features.shape[0], features.shape[1] + 1), dtype=np.float64)
-    design[:, :-1] = features
-    design[:, -1] = 1.0
-    return design
-
-
 @dataclass(frozen=True)
 class Solve:
-    """What a preconditioned conjugate-gradient run found."""
+    """What a solve with the Hessian found."""
 
     solution: Float64  # (width, k)
     residuals: Float64  # (k,), ||B - H X|| / ||B||, recomputed from the solution
     iterations: int
 
 
-class Hessian:
-    """``H = (1/n) sum_i (diag p_i - p_i p_i^T) (x) h_i h_i^T + lam I`` in contrasts.
+class Curvature(ABC):
+    """A head Hessian in contrasts, ``(1/n) sum_i w_i B_i (x) h_i h_i^T + lam I``.
 
-    Parameters
+    Attributes
     ----------
-    design : (n, d + 1) float64
-        ``h_i = [features_i, 1]``.
-    probabilities : (n, C) float64
-        Softmax probabilities ``p_i``.
+    design : Design
+        ``h_i = [features_i, 1]`` and the weights ``w_i``.
     weight_decay : float
         ``lam``.
+    contrasts : (C, k) float64
+        ``Q``.
     """
 
-    def __init__(self, design: Float64, probabilities: Float64, weight_decay: float) -> None:
+    def __init__(self, design: Design, weight_decay: float, contrasts: Float64) -> None:
         self.design = design
-        self.probabilities = probabilities
         self.weight_decay = weight_decay
-        self.contrasts = contrasts(probabilities.shape[1])
+        self.contrasts = contrasts
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(C - 1, d + 1): one parameter block in contrasts."""
-        return self.probabilities.shape[1] - 1, self.design.shape[1]
+        """(k, d + 1): one parameter block in contrasts."""
+        return self.contrasts.shape[1], self.design.shape[1]
 
     @property
     def width(self) -> int:
-        """Number of parameters, ``(C - 1)(d + 1)``."""
+        """Number of parameters, ``k (d + 1)``."""
         return self.shape[0] * self.shape[1]
 
+    @abstractmethod
     def product(self, vectors: Float64) -> Float64:
-        """``H V`` for a block of vectors, (width, k), in ``4 n d C k`` operations."""
-        count = vectors.shape[1]
+        """``H V`` for a block of vectors, (width, columns) float64."""
+
+    @abstractmethod
+    def solve(self, rhs: Float64, *, tol: float = 1e-10, max_iterations: int = 1000) -> Solve:
+        """``H^-1 B`` for a block of right-hand sides, (width, columns) float64."""
+
+    @property
+    @abstractmethod
+    def largest_eigenvalue(self) -> float:
+        """``lambda_max(H)``."""
+
+    def residuals(self, solution: Float64, rhs: Float64) -> Float64:
+        """``||B - H X|| / ||B||`` of each column, zero where B is."""
+        error = np.linalg.norm(rhs - self.product(solution), axis=0)
+        norms = np.linalg.norm(rhs, axis=0)
+        return np.asarray(np.divide(error, norms, out=np.zeros_like(error), where=norms > 0))
+
+
+class Hessian(Curvature):
+    """``H = (1/n) sum_i w_i (diag p_i - p_i p_i^T) (x) h_i h_i^T + lam I``: softmax.
+
+    Parameters
+    ----------
+    design : Design
+    probabilities : (n, C) float64, C-contiguous
+        ``p_i``.
+    weight_decay : float
+    """
+
+    def __init__(self, design: Design, probabilities: Float64, weight_decay: float) -> None:
+        super().__init__(design, weight_decay, contrasts(probabilities.shape[1]))
+        self.probabilities = probabilities
+        self._threads = _core.hardware_threads()
+
+    def product(self, vectors: Float64) -> Float64:
+        """``H V`` in ``4 n d C columns`` operations, two matrix products over the features."""
+        return self._products(np.ascontiguousarray(vectors.T)).T
+
+    def _products(self, vectors: Float64) -> Float64:
+        """``V H``: the same for vectors that are rows."""
+        count = len(vectors)
         k, width = self.shape
         n, classes = self.probabilities.shape
-        # logits of every vector: X (Q V)^T, one product for the whole block
-        blocks = vectors.T.reshape(count, k, width)
-        logits = self.design @ blocks.reshape(count * k, width).T
-        logits = logits.reshape(n, count, k) @ self.contrasts.T
-        p = self.probabilities[:, None, :]
-        logits *= p
-        logits -= p * logits.sum(axis=2, keepdims=True)
-        errors = (logits @ self.contrasts).reshape(n, count * k)
-        out = (errors.T @ self.design).reshape(count, self.width).T / n
-        return np.asarray(out + self.weight_decay * vectors)
+        # All classes rather than contrasts: no change of basis for each sample.
+        blocks = (self.contrasts @ vectors.reshape(count, k, width)).reshape(-1, width)
+        out = np.zeros_like(blocks)
+        for block, x in self.design.blocks(len(blocks)):
+            logits = x @ blocks.T
+            weights = None if self.design.weights is None else self.design.weights[block]
+            _core.softmax_curvature(self.probabilities[block], weights, logits, self._threads)
+            out += logits.T @ x
+        turned = self.contrasts.T @ out.reshape(count, classes, width)
+        return np.asarray(turned.reshape(count, -1) / n + self.weight_decay * vectors)
+
+    def curvatures(self, block: slice) -> Float64:
+        """``w_i Q^T (diag p_i - p_i p_i^T) Q`` of some samples, (rows, k, k)."""
+        q = self.contrasts
+        p = self.probabilities[block]
+        pq = p @ q
+        out = np.einsum("nc,ca,cb->nab", p, q, q, optimize=True)
+        out -= pq[:, :, None] * pq[:, None, :]
+        if self.design.weights is not None:
+            out *= self.design.weights[block, None, None]
+        return np.asarray(out)
+
+    @cached_property
+    def class_factor(self) -> Float64:
+        """``B = Q^T E[w (diag p - p p^T)] Q / E[w]``, (C - 1, C - 1)."""
+        p = self.probabilities
+        w = self.design.weights
+        weighted = p if w is None else p * w[:, None]
+        total = len(p) if w is None else w.sum()
+        middle = np.diag(weighted.sum(axis=0)) - weighted.T @ p
+        return np.asarray(self.contrasts.T @ middle @ self.contrasts / total)
 
     @cached_property
     def _preconditioner(self) -> tuple[Float64, Float64, Float64]:
         """Eigenbases of the Kronecker factors and ``1 / (beta alpha + lam)``."""
-        n = len(self.design)
-        p = self.probabilities
-        a = self.design.T @ self.design / n
-        b = self.contrasts.T @ (np.diag(p.mean(axis=0)) - p.T @ p / n) @ self.contrasts
-        alpha, a_vectors = np.linalg.eigh(a)
-        beta, b_vectors = np.linalg.eigh(b)
+        alpha, a_vectors = self.design.second_moment_eigh
+        beta, b_vectors = np.linalg.eigh(self.class_factor)
         scale = np.maximum(np.outer(beta, alpha), 0.0) + self.weight_decay
         return a_vectors, b_vectors, 1.0 / scale
 
     def precondition(self, vectors: Float64) -> Float64:
-        """``(B (x) A + lam I)^-1 V``, A = E[h h^T], B = Q^T E[diag p - p p^T] Q."""
+        """``(B (x) A + lam I)^-1 V``, A = E[w h h^T], B = ``class_factor``."""
+        return self._preconditioned(np.ascontiguousarray(vectors.T)).T
+
+    def _preconditioned(self, vectors: Float64) -> Float64:
         a_vectors, b_vectors, inverse = self._preconditioner
-        blocks = vectors.T.reshape(-1, *self.shape)
-        turned = (b_vectors.T @ blocks @ a_vectors) * inverse
-        return np.asarray((b_vectors @ turned @ a_vectors.T).reshape(-1, self.width).T)
+        k, width = self.shape
+        turned = (vectors.reshape(-1, width) @ a_vectors).reshape(-1, k, width)
+        scaled = b_vectors @ ((b_vectors.T @ turned) * inverse)
+        return np.asarray((scaled.reshape(-1, width) @ a_vectors.T).reshape(-1, self.width))
 
     def solve(self, rhs: Float64, *, tol: float = 1e-10, max_iterations: int = 1000) -> Solve:
-        """``H^-1 B`` by preconditioned conjugate gradients, column by column side by side.
+        """``H^-1 B`` by conjugate gradients, column by column side by side.
 
         Parameters
         ----------
-        rhs : (width, k) float64
+        rhs : (width, columns) float64
         tol : float
             Relative residual at which a column is done.
         max_iterations : int
             Where to give up; the residuals say how far it came.
         """
-        x = np.zeros_like(rhs)
-        r = rhs.copy()
-        norms = np.linalg.norm(rhs, axis=0)
-        goal = tol * norms
-        z = self.precondition(r)
-        p = z.copy()
-        rz = np.einsum("ij,ij->j", r, z)
+        parts = [
+            self._conjugate_gradients(rhs[:, start : start + _COLUMNS], tol, max_iterations)
+            for start in range(0, rhs.shape[1], _COLUMNS)
+        ]
+        return Solve(
+            np.concatenate([part.solution for part in parts], axis=1),
+            np.concatenate([part.residuals for part in parts]),
+            max(part.iterations for part in parts),
+        )
+
+    def _conjugate_gradients(self, rhs: Float64, tol: float, max_iterations: int) -> Solve:
+        # Vectors are rows here; those that are done leave the arrays.
+        x = np.zeros((rhs.shape[1], self.width))
+        r = np.array(rhs.T, order="C")
+        goal = tol * np.linalg.norm(r, axis=1)
+        active = np.flatnonzero(goal > 0.0)
+        r, goal, current = r[active], goal[active], x[active]
+        p = np.zeros_like(r)
+        rz = np.ones(len(r))
         iterations = 0
-        active = np.flatnonzero(norms > goal)
         while active.size and iterations < max_iterations:
-            hp = self.product(p[:, active])
-            alpha = rz[active] / np.einsum("ij,ij->j", p[:, active], hp)
-            x[:, active] += alpha * p[:, active]
-            r[:, active] -= alpha * hp
-            z = self.precondition(r[:, active])
-            rz_new = np.einsum("ij,ij->j", r[:, active], z)
-            p[:, active] = z + (rz_new / rz[active]) * p[:, active]
-            rz[active] = rz_new
+            z = self._preconditioned(r)
+            rz_new = np.einsum("ij,ij->i", r, z)
+            p *= (rz_new / rz)[:, None]
+            p += z
+            rz = rz_new
+            hp = self._products(p)
+            alpha = (rz / np.einsum("ij,ij->i", p, hp))[:, None]
+            current += alpha * p
+            r -= alpha * hp
             iterations += 1
-            active = active[np.linalg.norm(r[:, active], axis=0) > goal[active]]
-        true = np.linalg.norm(rhs - self.product(x), axis=0)
-        residuals = np.divide(true, norms, out=np.zeros_like(true), where=norms > 0)
-        return Solve(x, residuals, iterations)
+            left = np.linalg.norm(r, axis=1) > goal
+            if not left.all():
+                x[active[~left]] = current[~left]
+                active, r, goal, current, p, rz = (
+                    part[left] for part in (active, r, goal, current, p, rz)
+                )
+        x[active] = current
+        return Solve(x.T, self.residuals(x.T, rhs), iterations)
 
     def dense(self) -> Float64:
-        """``H`` as a matrix, (width, width) float64, assembled block by block of samples."""
-        k, width = self.shape
-        n = len(self.design)
-        out = np.zeros((k, width, k, width))
-        for start in range(0, n, _BLOCK):
-            x = self.design[start : start + _BLOCK]
-            p = self.probabilities[start : start + _BLOCK]
-            pq = p @ self.contrasts
-            for a in range(k):
-                for b in range(a + 1):
-                    weight = p @ (self.contrasts[:, a] * self.contrasts[:, b]) - pq[:, a] * pq[:, b]
-                    out[a, :, b, :] += (x * weight[:, None]).T @ x
-        for a in range(k):
-            for b in range(a):
-                out[b, :, a, :] = out[a, :, b, :].T
-        matrix = out.reshape(self.width, self.width) / n
+        """``H`` as a matrix, (width, width) float64, for problems that are small."""
+        x = np.asarray(self.design)
+        if self.design.weights is not None:
+            x = x * np.sqrt(self.design.weights)[:, None]
+        matrix = softmax_hessian(x, self.probabilities, self.contrasts)
         matrix[np.diag_indices(self.width)] += self.weight_decay
         return matrix
+
+    @cached_property
+    def largest_eigenvalue(self) -> float:
+        """``lambda_max(H)`` by power iteration from the Kronecker factors' leading vector."""
+        a_vectors, b_vectors, _ = self._preconditioner
+        vector = np.outer(b_vectors[:, -1], a_vectors[:, -1]).reshape(-1, 1)
+        value = 0.0
+        for _ in range(_POWER_STEPS):
+            image = self.product(vector)
+            previous, value = value, float(np.linalg.norm(image))
+            vector = image / value
+            if value - previous <= 1e-3 * value:
+                break
+        return value
+
+
+class SquaredHessian(Curvature):
+    """``H = I (x) (A + lam I)``, ``A = (1/n) sum_i w_i h_i h_i^T``: squared loss.
+
+    Parameters
+    ----------
+    design : Design
+    classes : int
+    weight_decay : float
+    """
+
+    def __init__(self, design: Design, classes: int, weight_decay: float) -> None:
+        super().__init__(design, weight_decay, np.eye(classes))
+
+    def product(self, vectors: Float64) -> Float64:
+        """``H V``."""
+        blocks = vectors.T.reshape(-1, self.shape[1])
+        out = blocks @ self.design.second_moment + self.weight_decay * blocks
+        return np.asarray(out.reshape(-1, self.width).T)
+
+    def solve(self, rhs: Float64, *, tol: float = 1e-10, max_iterations: int = 1000) -> Solve:
+        """``H^-1 B``, directly: the tolerance is met by rounding alone."""
+        blocks = rhs.T.reshape(-1, self.shape[1])
+        x = np.asarray(scipy.linalg.cho_solve(self.feature_cholesky, blocks.T).T)
+        x = x.reshape(-1, self.width).T
+        return Solve(x, self.residuals(x, rhs), 0)
+
+    @cached_property
+    def feature_cholesky(self) -> tuple[Float64, bool]:
+        """Cholesky factor of ``A + lam I``, as ``scipy.linalg.cho_solve`` takes it."""
+        matrix = self.design.second_moment + self.weight_decay * np.eye(self.shape[1])
+        factor, lower = scipy.linalg.cho_factor(matrix, lower=True)
+        return factor, bool(lower)
+
+    @property
+    def largest_eigenvalue(self) -> float:
+        """``lambda_max(H)``."""
+        return float(self.design.second_moment_eigh[0][-1]) + self.weight_decay

@@ -1,29 +1,35 @@
 """The last layer of a classifier as a convex problem of its own.
 
-``L(theta) = (1/n) sum_i l(theta; h_i, y_i) + (lam/2) ||theta||^2`` with softmax cross-entropy l
-and ``h_i = [features_i, 1]``. Influence functions assume that theta minimises L on these very
-features; a trained network's last layer is only near the minimum, so it is refitted.
+``L(theta) = (1/n) sum_i w_i l(theta; h_i, y_i) + (lam/2) ||theta||^2`` with
+``h_i = [features_i, 1]`` and softmax cross-entropy or squared loss l. Influence functions assume
+that theta minimises L on these very features; a trained network's last layer is only near the
+minimum, so it is refitted.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 
 from dprune import _core
-from dprune._checks import class_labels, feature_matrix
-from dprune.curvature import Float64, Hessian, with_bias
+from dprune._checks import class_labels, feature_matrix, sample_weights_vector
+from dprune.curvature import Curvature, Hessian, SquaredHessian, contrasts
+from dprune.design import Design, Float64
 
 if TYPE_CHECKING:
     import torch
 
+_CRITERIA = ("softmax", "squared")
 _NEWTON_STEPS = 100
 _GRADIENT_NORM = 1e-8
+_SOLVE_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Change:
 
 @dataclass(frozen=True)
 class LastLayer:
-    """A linear softmax head with the data it was fitted on.
+    """A linear head with the data it was fitted on.
 
     Build one with :meth:`fit` (arrays) or :meth:`from_torch` (a model and its training set).
 
@@ -51,12 +57,18 @@ class LastLayer:
         ``lam``, the L2 penalty ``(lam/2) ||theta||^2`` on weights and biases.
     theta : (C, d + 1) float64
         Weights and, in the last column, biases.
+    criterion : {"softmax", "squared"}
+        ``l``: softmax cross-entropy, or ``||theta h_i - y_i||^2 / 2`` with y_i one-hot.
+    sample_weights : (n,) float64 or None
+        ``w_i``; None: all one.
     """
 
     features: npt.NDArray[Any] = field(repr=False)
     labels: npt.NDArray[np.int64] = field(repr=False)
     weight_decay: float
     theta: Float64 = field(repr=False)
+    criterion: str = "softmax"
+    sample_weights: Float64 | None = field(default=None, repr=False)
 
     @classmethod
     def fit(
@@ -67,12 +79,15 @@ class LastLayer:
         *,
         classes: int | None = None,
         start: Float64 | None = None,
+        criterion: str = "softmax",
+        sample_weights: npt.ArrayLike | None = None,
     ) -> LastLayer:
         """Minimise the head loss on arrays: Newton steps to a gradient norm of 1e-8.
 
         Parameters
         ----------
-        features : (n, d) float32 or float64
+        features : (n, d) float16, float32 or float64
+            An array or a memory map, used in place.
         labels : (n,) int
             0..C-1.
         weight_decay : float, default 5e-4
@@ -81,22 +96,39 @@ class LastLayer:
             C; default the largest label plus one.
         start : (C, d + 1) float64, optional
             Where Newton's method begins; default zero.
+        criterion : {"softmax", "squared"}
+            Softmax cross-entropy, or squared loss against one-hot labels.
+        sample_weights : (n,) float, optional
+            ``w_i`` > 0 in ``(1/n) sum_i w_i l_i``. Class weights are ``weights[labels]``; divided
+            by their mean they give PyTorch's weighted mean.
 
         Raises
         ------
         ValueError, TypeError
             On features that are not finite, not 2-d or not floating; labels out of range or of
-            another length; ``weight_decay`` not positive.
+            another length; ``weight_decay`` not positive; weights not positive.
         RuntimeError
             If the gradient norm is not reached.
         """
         x, y, count = _checked(features, labels, weight_decay, classes)
+        if criterion not in _CRITERIA:
+            raise ValueError(
+                f"criterion must be one of {', '.join(_CRITERIA)}, found {criterion!r}"
+            )
+        weights = None if sample_weights is None else sample_weights_vector(sample_weights, len(y))
         theta = np.zeros((count, x.shape[1] + 1)) if start is None else start
         if theta.shape != (count, x.shape[1] + 1):
             raise ValueError(
                 f"start must have shape {(count, x.shape[1] + 1)}, found {theta.shape}"
             )
-        return cls(x, y, float(weight_decay), _minimise(with_bias(x), y, weight_decay, theta))
+        design = Design(x, weights)
+        minimise = _minimise_softmax if criterion == "softmax" else _minimise_squared
+        head = cls(
+            x, y, float(weight_decay), minimise(design, y, weight_decay, theta), criterion, weights
+        )
+        # What the fit has computed about the features holds for the head.
+        head.__dict__["design"] = design
+        return head
 
     @classmethod
     def from_torch(
@@ -106,6 +138,10 @@ class LastLayer:
         weight_decay: float = 5e-4,
         layer: torch.nn.Linear | str | None = None,
         refit: bool = True,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        dtype: npt.DTypeLike = np.float32,
+        progress: bool = False,
     ) -> LastLayer:
         """Take the last Linear of a model and its inputs over a training set.
 
@@ -125,6 +161,14 @@ class LastLayer:
         refit : bool, default True
             Minimise the head loss on the features from the model's weights. With False the
             weights are used as they are, although they do not minimise it.
+        out : path, optional
+            Write the features to this ``.npy`` memory map (labels beside it, in
+            ``<out>.labels.npy``), for sets larger than memory. A run that was killed goes on
+            where it stopped.
+        dtype : float32 or float16
+            How features are kept; half precision halves the space.
+        progress : bool, default False
+            Show a progress bar (needs rich, ``pip install 'dprune[report]'``).
 
         Raises
         ------
@@ -134,7 +178,9 @@ class LastLayer:
         """
         from dprune._torch import last_layer_inputs  # torch only where a torch object came in
 
-        features, labels, theta = last_layer_inputs(model, loader, layer)
+        features, labels, theta = last_layer_inputs(
+            model, loader, layer, out=out, dtype=dtype, progress=progress
+        )
         if refit:
             return cls.fit(features, labels, weight_decay, classes=len(theta), start=theta)
         x, y, _ = _checked(features, labels, weight_decay, len(theta))
@@ -151,39 +197,81 @@ class LastLayer:
         return len(self.theta)
 
     @cached_property
-    def design(self) -> Float64:
-        """``[features, 1]``, (n, d + 1) float64."""
-        return with_bias(self.features)
+    def design(self) -> Design:
+        """``[features, 1]``, (n, d + 1), with the sample weights."""
+        return Design(self.features, self.sample_weights)
 
     @cached_property
     def errors(self) -> Float64:
-        """``p_i - y_i``, (n, C) float64."""
-        return _core.softmax_errors(self.design @ self.theta.T, self.labels)
+        """``w_i (p_i - y_i)``, (n, C) float64; squared loss: ``w_i (theta h_i - y_i)``."""
+        return self._weighted(_errors(self.design.times(self.theta), self.labels, self.criterion))
 
     @cached_property
     def probabilities(self) -> Float64:
         """Softmax probabilities ``p_i``, (n, C) float64."""
+        if self.criterion != "softmax":
+            raise ValueError("probabilities need criterion='softmax', found 'squared'")
         p = self.errors.copy()
+        if self.sample_weights is not None:
+            p /= self.sample_weights[:, None]
         p[np.arange(self.n), self.labels] += 1.0
         return p
 
     @cached_property
-    def hessian(self) -> Hessian:
+    def hessian(self) -> Curvature:
         """The Hessian of the head loss at ``theta``."""
+        if self.criterion == "squared":
+            return SquaredHessian(self.design, self.classes, self.weight_decay)
         return Hessian(self.design, self.probabilities, self.weight_decay)
+
+    @cached_property
+    def contrast_errors(self) -> Float64:
+        """``Q^T r_i`` with r_i the ``errors``: the class factors of the gradients, (n, k)."""
+        return np.asarray(self.errors @ self.hessian.contrasts)
+
+    def gradients(self, samples: npt.NDArray[np.int64]) -> Float64:
+        """``g_i`` of some samples in contrasts, (len(samples), k (d + 1))."""
+        x = self.design.gather(samples)
+        e = self.contrast_errors[samples]
+        return (e[:, :, None] * x[:, None, :]).reshape(len(samples), -1)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of n, labels and features: which data set, in which order."""
         digest = hashlib.sha256(f"dprune head {self.n} {self.features.dtype}".encode())
-        digest.update(self.labels)
-        digest.update(np.ascontiguousarray(self.features))
+        digest.update(self.labels.data)
+        digest.update(np.ascontiguousarray(self.features).data)
         return digest.hexdigest()
 
-    def gradient_sum(self, weights: Float64) -> Float64:
-        """``sum_i weights_i g_i`` in contrasts, ((C - 1)(d + 1), 1), without forming any g_i."""
-        total = (self.errors * weights[:, None]).T @ self.design
-        return np.asarray((self.hessian.contrasts.T @ total).reshape(-1, 1))
+    def gradient_sum(self, weights: Float64, *, dtype: npt.DTypeLike = np.float64) -> Float64:
+        """``G^T V = sum_i g_i v_i^T`` in contrasts for V (n,) or (n, columns), no g_i formed.
+
+        Shape (k (d + 1), columns). With float32 products run in it, sums of blocks in float64.
+        """
+        v = weights.reshape(self.n, -1).astype(dtype, copy=False)
+        errors = self.errors.astype(dtype, copy=False)
+        classes, width = self.theta.shape
+        total = np.zeros((v.shape[1] * classes, width))
+        for block, x in self.design.blocks(len(total)):
+            scaled = v[block, :, None] * errors[block, None, :]
+            total += scaled.reshape(len(x), -1).T @ x.astype(dtype, copy=False)
+        turned = self.hessian.contrasts.T @ total.reshape(-1, classes, width)
+        return np.asarray(turned.reshape(v.shape[1], -1).T)
+
+    def gradient_product(self, vectors: Float64, *, dtype: npt.DTypeLike = np.float64) -> Float64:
+        """``G V``: the inner products ``g_i . v`` in contrasts, (n, columns), no g_i formed.
+
+        With float32 products run in it.
+        """
+        turned = self.hessian.contrasts @ vectors.T.reshape(-1, *self.hessian.shape)
+        blocks = turned.reshape(-1, self.hessian.shape[1]).astype(dtype, copy=False)
+        errors = self.errors.astype(dtype, copy=False)
+        out = np.empty((self.n, vectors.shape[1]))
+        for block, x in self.design.blocks(len(blocks)):
+            logits = x.astype(dtype, copy=False) @ blocks.T
+            logits = logits.reshape(len(x), vectors.shape[1], self.classes)
+            out[block] = np.einsum("ikc,ic->ik", logits, errors[block])
+        return out
 
     def change(self, removed: npt.NDArray[np.int64], *, reweight: float = 1.0) -> Change:
         """First-order change of the head when samples are left out, by one Hessian solve.
@@ -201,7 +289,7 @@ class LastLayer:
         m = len(removed)
         weights = np.full(self.n, -reweight * m / self.n)
         weights[removed] += 1.0
-        solve = self.hessian.solve(self.gradient_sum(weights))
+        solve = self.hessian.solve(self.gradient_sum(weights), tol=_SOLVE_TOLERANCE)
         kept_share = 1.0 - reweight * m / self.n
         step = solve.solution.reshape(self.hessian.shape) / (self.n * kept_share)
         return Change(
@@ -209,19 +297,44 @@ class LastLayer:
         )
 
     def loss(self, features: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-        """Mean cross-entropy, without the weight-decay term, on any data."""
+        """Mean of ``l``, without weights and weight decay, on any data."""
         x, y = feature_matrix(features), class_labels(labels, np.shape(features)[0], self.classes)
-        return _cross_entropy(with_bias(x) @ self.theta.T, y)
+        return float(np.mean(_losses(Design(x).times(self.theta), y, self.criterion)))
 
-    def subset(self, indices: npt.NDArray[np.int64]) -> LastLayer:
-        """The head refitted, from ``theta``, on the mean loss of some of its samples."""
-        return LastLayer.fit(
-            self.features[indices],
-            self.labels[indices],
-            self.weight_decay,
-            classes=self.classes,
-            start=self.theta,
+    @property
+    def gradient(self) -> Float64:
+        """Gradient of the head loss at ``theta``, in contrasts, (k (d + 1), 1); 0 after a fit."""
+        total = self.gradient_sum(np.ones(self.n)) / self.n
+        pull = self.hessian.contrasts.T @ self.theta * self.weight_decay
+        return np.asarray(total + pull.reshape(-1, 1))
+
+    def restricted(self, indices: npt.NDArray[np.int64]) -> LastLayer:
+        """The same ``theta`` on some of the samples, which it does not fit best."""
+        return replace(
+            self,
+            features=self.features[indices],
+            labels=self.labels[indices],
+            sample_weights=None if self.sample_weights is None else self.sample_weights[indices],
         )
+
+    def subset(self, indices: npt.NDArray[np.int64], *, start: Float64 | None = None) -> LastLayer:
+        """The head refitted on the mean loss of some of its samples.
+
+        Newton's method begins at ``start``, by default ``theta``.
+        """
+        part = self.restricted(indices)
+        design = Design(part.features, part.sample_weights)
+        if self.criterion == "squared":
+            theta = _minimise_squared(design, part.labels, self.weight_decay, self.theta)
+        else:
+            # As a preconditioner the second moment of all samples serves as well.
+            design.__dict__["second_moment_eigh"] = self.design.second_moment_eigh
+            begin = self.theta if start is None else start
+            theta = _minimise_softmax(design, part.labels, self.weight_decay, begin)
+        return replace(part, theta=theta)
+
+    def _weighted(self, values: Float64) -> Float64:
+        return values if self.sample_weights is None else values * self.sample_weights[:, None]
 
 
 def last_layer_gradients(
@@ -286,38 +399,70 @@ def _checked(
     x = feature_matrix(features)
     y = class_labels(labels, len(x), classes)
     if not weight_decay > 0.0 or not np.isfinite(weight_decay):
-        raise ValueError(f"weight_decay must be positive and finite, found {weight_decay}")
+        raise ValueError(
+            f"weight_decay must be positive and finite, found {weight_decay}: without it the head "
+            "has no minimiser where the classes are separable, and its Hessian is singular"
+        )
     count = int(y.max()) + 1 if classes is None else classes
     if count < 2:
         raise ValueError(f"labels must name at least 2 classes, found {count}")
     return x, y, count
 
 
-def _cross_entropy(logits: Float64, labels: npt.NDArray[np.int64]) -> float:
+def _errors(logits: Float64, labels: npt.NDArray[np.int64], criterion: str) -> Float64:
+    """Gradient of l in the logits."""
+    if criterion == "softmax":
+        return np.asarray(_core.softmax_errors(logits, labels))
+    errors = logits.copy()
+    errors[np.arange(len(labels)), labels] -= 1.0
+    return errors
+
+
+def _losses(logits: Float64, labels: npt.NDArray[np.int64], criterion: str) -> Float64:
+    """``l`` of each sample."""
+    if criterion == "squared":
+        return np.asarray(0.5 * np.sum(_errors(logits, labels, criterion) ** 2, axis=1))
     top = logits.max(axis=1)
     log_total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-    return float(np.mean(log_total - logits[np.arange(len(labels)), labels]))
+    return np.asarray(log_total - logits[np.arange(len(labels)), labels])
 
 
-def _minimise(
-    design: Float64, labels: npt.NDArray[np.int64], weight_decay: float, theta: Float64
+def _minimise_squared(
+    design: Design, labels: npt.NDArray[np.int64], weight_decay: float, theta: Float64
+) -> Float64:
+    """Ridge regression on one-hot labels: ``(A + lam I) theta^T = X^T W Y / n``."""
+    targets = np.zeros((len(labels), len(theta)))
+    weights = 1.0 if design.weights is None else design.weights
+    targets[np.arange(len(labels)), labels] = weights
+    factor = SquaredHessian(design, len(theta), weight_decay).feature_cholesky
+    return np.asarray(
+        scipy.linalg.cho_solve(factor, design.adjoint_times(targets).T / len(labels)).T
+    )
+
+
+def _minimise_softmax(
+    design: Design, labels: npt.NDArray[np.int64], weight_decay: float, theta: Float64
 ) -> Float64:
     """Newton's method with inexact (conjugate-gradient) steps and backtracking.
 
     The minimiser lies in the contrasts, ``theta = Q t``: weight decay empties the other modes.
     """
     n = len(design)
-    q = Hessian(design[:1], np.zeros((1, len(theta))), weight_decay).contrasts
+    q = contrasts(len(theta))
     t = q.T @ theta
 
-    def objective(t: Float64) -> float:
+    def objective(logits: Float64, t: Float64) -> float:
         penalty = 0.5 * weight_decay * float(np.sum(t * t))
-        return _cross_entropy(design @ (q @ t).T, labels) + penalty
+        losses = _losses(logits, labels, "softmax")
+        return float(np.average(losses, weights=design.weights)) * mean_weight + penalty
 
-    value = objective(t)
+    mean_weight = 1.0 if design.weights is None else float(design.weights.mean())
+    logits = design.times(q @ t)
+    value = objective(logits, t)
     for _ in range(_NEWTON_STEPS):
-        errors = _core.softmax_errors(design @ (q @ t).T, labels)
-        gradient = q.T @ (errors.T @ design) / n + weight_decay * t
+        errors = _core.softmax_errors(logits, labels)
+        weighted = errors if design.weights is None else errors * design.weights[:, None]
+        gradient = q.T @ design.adjoint_times(weighted) / n + weight_decay * t
         norm = float(np.linalg.norm(gradient))
         if norm <= _GRADIENT_NORM:
             return np.asarray(q @ t)
@@ -326,15 +471,18 @@ def _minimise(
         hessian = Hessian(design, probabilities, weight_decay)
         step = hessian.solve(gradient.reshape(-1, 1), tol=min(0.1, norm)).solution.reshape(t.shape)
         slope = float(np.sum(step * gradient))
+        # Logits are linear in theta: one pass over the features serves every step length.
+        logits_step = design.times(q @ step)
         length = 1.0
         while True:
-            candidate = t - length * step
-            new = objective(candidate)
+            new = objective(logits - length * logits_step, t - length * step)
             # The last term: near the minimum the decrease drowns in rounding.
             if new <= value - 1e-4 * length * slope + 1e-14 * abs(value) or length < 1e-10:
                 break
             length *= 0.5
-        t, value = candidate, new
+        t = t - length * step
+        logits -= length * logits_step
+        value = new
     raise RuntimeError(
         f"the head could not be refitted: gradient norm {norm:.2e} after {_NEWTON_STEPS} Newton "
         f"steps, expected {_GRADIENT_NORM:.0e}; raise weight_decay or rescale the features"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Sized
@@ -68,7 +69,8 @@ class PruneResult:
     settings : dict
         All settings, and what they were resolved to.
     fingerprint : str
-        SHA-256 of the data set (n, labels, features) or, for a bare matrix, of S.
+        SHA-256 of the data set (n, labels, features) or, for a bare matrix, of S; empty where
+        there were no rows (:func:`dprune.prune_scores`).
     """
 
     n: int
@@ -118,7 +120,7 @@ class PruneResult:
         if length != self.n:
             raise ValueError(f"dataset must have {self.n} samples, found {length}")
         fingerprint = getattr(dataset, "fingerprint", None)
-        if fingerprint is not None and fingerprint != self.fingerprint:
+        if fingerprint is not None and self.fingerprint not in ("", fingerprint):
             raise ValueError(
                 "dataset must be the one that was pruned: its fingerprint is "
                 f"{fingerprint[:12]}..., expected {self.fingerprint[:12]}..."
@@ -169,7 +171,11 @@ class PruneResult:
         m = len(self.removed)
         program = "Eq. 3" if self.settings["eps"] is not None else "Eq. 4"
         lines = [
-            f"{program}: removed {m} of {self.n} samples ({m / self.n:.1%}), kept {self.n - m}",
+            f"{program}: removed {m} of {self.n} samples ({m / self.n:.1%}), kept {self.n - m}"
+        ]
+        if math.isnan(self.norm):  # from scores, without rows
+            return "\n".join([*lines, f"by scores, seed {self.settings['seed']}"])
+        lines += [
             f"change of the head  {self.norm:.6g}   (reweight {self.settings['reweight']:g})",
             f"random, same size   {self.random_norm:.6g}   "
             f"({self.norm / self.random_norm:.1%} of it)"

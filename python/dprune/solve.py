@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,6 +176,8 @@ def prune(
 
     if sweeps == "auto":
         numbers, extra, least, largest = _AUTO[solver]
+        # A small problem has few subsets: no need to propose each many times.
+        largest = min(largest, 1000 + 2 ** min(n, 20))
         planned = int(min(max(numbers / (n * (source.width + extra)), least), largest))
     else:
         planned = int(sweeps)
@@ -300,25 +303,25 @@ def random_norm(
     counts = rules.removed_counts(m)
     stratum = np.arange(len(rules.floors))
     if not rules.proportional:
-        # Groups that a plain draw would take below their floor give all they may.
+        # Groups from which a plain draw would take more than they may give, give just that.
+        free = np.bincount(rules.labels[rules.protect == 0], minlength=len(stratum))
         bound = np.zeros(len(stratum), dtype=bool)
         while True:
-            rest = m - counts[bound].sum()
-            size = rules.sizes[~bound].sum()
-            more = ~bound & (rules.sizes * rest > counts * size) & (counts < rules.sizes)
+            rest, size = m - counts[bound].sum(), free[~bound].sum()
+            more = ~bound & (free * rest > counts * size)
             if not more.any():
                 break
             bound |= more
-        pool = int(np.flatnonzero(~bound)[0]) if not bound.all() else 0
-        stratum = np.where(bound, stratum, pool)
-        drawn = np.where(bound, counts, 0)
-        drawn[pool] += m - drawn.sum()
-        counts = drawn
+        if not bound.all():
+            pool = int(np.flatnonzero(~bound)[0])
+            stratum = np.where(bound, stratum, pool)
+            counts = np.where(bound, counts, 0)
+            counts[pool] = m - counts.sum()
     labels = np.where(rules.protect == 0, stratum[rules.labels], -1)
-    free = labels >= 0
+    drawn = labels >= 0
     strata = len(stratum)
-    f = np.bincount(labels[free], minlength=strata)
-    squares = np.bincount(labels[free], weights=source.squared_norms[free], minlength=strata)
+    f = np.bincount(labels[drawn], minlength=strata)
+    squares = np.bincount(labels[drawn], weights=source.squared_norms[drawn], minlength=strata)
     sums = source.group_sums(labels, strata)
     used = f > 0
     f, squares, sums, k = f[used], squares[used], sums[used], counts[used]
@@ -327,20 +330,22 @@ def random_norm(
     variance = k * (f - k) / np.maximum(f - 1, 1) * spread
     offset = k @ mu - reweight * m * mean
     square = float(offset @ offset + variance.sum())
-    return math.sqrt(square) / (1.0 - reweight * m / n)
+    return float(math.sqrt(square) / (1.0 - reweight * m / n))
 
 
 def _goal(
     eps: float | None, m: int | None, fraction: float | None, n: int, reweight: float
 ) -> tuple[float | None, int | None]:
-    given = [name for name, v in {"eps": eps, "m": m, "fraction": fraction}.items() if v is not None]
+    given = [
+        name for name, v in {"eps": eps, "m": m, "fraction": fraction}.items() if v is not None
+    ]
     if len(given) != 1:
         raise ValueError(
             f"exactly one of eps, m, fraction must be given, found {', '.join(given) or 'none'}"
         )
     if eps is not None:
-        if isinstance(eps, bool) or not np.isscalar(eps):
-            raise TypeError(f"eps must be a number, found {type(eps).__name__}")
+        if isinstance(eps, bool) or not isinstance(eps, Real):
+            raise TypeError(f"eps must be a real number, found {type(eps).__name__}")
         if not (math.isfinite(eps) and eps >= 0):
             raise ValueError(f"eps must be finite and at least 0, found {eps}")
         return float(eps), None
@@ -418,7 +423,8 @@ def _hook(
 ) -> Callable[[float, int, float, int], bool]:
     def hook(seconds: float, sweep: int, norm: float, removed: int) -> bool:
         point = Progress(seconds, sweep, norm, removed)
-        return any([bool(watch(point)) for watch in watchers])
+        answers = [watch(point) for watch in watchers]  # each is told, whatever another says
+        return any(answers)
 
     return hook
 
@@ -430,9 +436,7 @@ class _ProgressBar:
         try:
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
         except ImportError:
-            raise ImportError(
-                "progress=True needs rich: pip install 'dprune[report]'"
-            ) from None
+            raise ImportError("progress=True needs rich: pip install 'dprune[report]'") from None
         self._bar = Progress(
             TextColumn("pruning"),
             BarColumn(),

@@ -59,7 +59,7 @@ class Source:
             return self.head.fingerprint
         digest = hashlib.sha256(f"dprune S {self.original.shape} {self.original.dtype}".encode())
         for start in range(0, self.n, _BLOCK):
-            digest.update(np.ascontiguousarray(self.original[start : start + _BLOCK]))
+            digest.update(np.ascontiguousarray(self.original[start : start + _BLOCK]).data)
         return digest.hexdigest()
 
     def _blocks(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:

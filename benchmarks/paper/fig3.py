@@ -1,0 +1,59 @@
+"""Fig. 3: pruned with a small network, trained on larger ones.
+
+The setting's first network selects (its influence, its choice of reweight); every network is
+then trained on the same kept sets.
+
+python benchmarks/paper/fig3.py digits
+python benchmarks/paper/fig3.py cifar10 --folder DATA --device cuda
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import settings as s
+import typer
+
+from dprune.compare import compare, markdown
+from dprune.compare_report import accuracy_plot
+
+METHODS = ("random", "random+quotas", "el2n+quotas", "forgetting+quotas", "dprune")
+
+
+def main(
+    data: s.Data = "digits",
+    folder: s.Folder = None,
+    out: s.Out = None,
+    seeds: s.Seeds = None,
+    epochs: s.Epochs = None,
+    samples: s.Samples = None,
+    ratios: s.Ratios = ".5,.7,.9",
+    device: s.Device = "cpu",
+) -> None:
+    """Compare once a network, with one source."""
+    chosen = s.setting(
+        data, seeds=seeds, epochs=epochs, samples=samples, ratios=ratios, device=device
+    )
+    path, say = s.folder_for("fig3", data, out), s.Say()
+    images = chosen.load(folder)
+    name, width = chosen.networks[0]
+    reports, plots, text = {}, {}, []
+    for network, its_width in chosen.networks:
+        title = network if its_width is None else f"{network}-{its_width}"
+        plan = replace(
+            chosen.plan,
+            methods=METHODS,
+            network=network,
+            width=its_width,
+            source_network=name,
+            source_width=width,
+        )
+        reports[title] = compare(images, plan, path / title, say)
+        plots[title] = accuracy_plot(reports[title])
+        text.append(f"Trained: {title}\n\n{markdown(reports[title])}")
+    source = name if width is None else f"{name}-{width}"
+    s.write(path, reports, f"Pruned with {source}.\n\n" + "\n".join(text), plots)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,70 @@
+"""
+The compiled core of dprune. Users call the functions of the dprune package.
+"""
+from __future__ import annotations
+import collections.abc
+import numpy
+import numpy.typing
+import typing
+__all__: list[str] = ['DenseRows', 'Rows', 'add_groups', 'hardware_threads', 'last_layer_gradients', 'removed_counts', 'softmax_curvature', 'softmax_errors', 'solve', 'squared_norms']
+class Rows:
+    """
+    A row store: what the solvers ask of the matrix S.
+    """
+    @property
+    def shape(self) -> tuple[int, int]:
+        ...
+class DenseRows(Rows):
+    """
+    Rows of a dense float32 matrix, not copied.
+    """
+    def __init__(self, S: numpy.typing.NDArray[numpy.float32]) -> None:
+        ...
+@typing.overload
+def add_groups(block: numpy.typing.NDArray[numpy.float32], labels: numpy.typing.NDArray[numpy.int64], sums: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
+@typing.overload
+def add_groups(block: numpy.typing.NDArray[numpy.float64], labels: numpy.typing.NDArray[numpy.int64], sums: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    sums[labels[i]] += block[i] in float64, for labels[i] >= 0.
+    """
+def hardware_threads() -> int:
+    """
+    Threads this machine runs at once.
+    """
+@typing.overload
+def last_layer_gradients(features: numpy.typing.NDArray[numpy.float32], probabilities: numpy.typing.NDArray[numpy.float32], labels: numpy.typing.NDArray[numpy.int64], out: numpy.typing.NDArray[numpy.float32] | None = None) -> numpy.typing.NDArray[numpy.float32]:
+    ...
+@typing.overload
+def last_layer_gradients(features: numpy.typing.NDArray[numpy.float64], probabilities: numpy.typing.NDArray[numpy.float64], labels: numpy.typing.NDArray[numpy.int64], out: numpy.typing.NDArray[numpy.float64] | None = None) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    (probabilities - onehot(labels)) (x) [features, 1], row by row.
+    """
+def removed_counts(labels: numpy.typing.NDArray[numpy.int64], floors: numpy.typing.NDArray[numpy.int64], proportional: bool, m: typing.SupportsInt | typing.SupportsIndex) -> list[int]:
+    """
+    Most samples removed from each group when m are removed in all; with proportional quotas the exact number.
+    """
+def softmax_curvature(probabilities: numpy.typing.NDArray[numpy.float64], weights: numpy.typing.NDArray[numpy.float64] | None, values: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    values <- w (diag p - p p^T) values, in place, for vectors of C logits side by side.
+    """
+@typing.overload
+def softmax_errors(logits: numpy.typing.NDArray[numpy.float32], labels: numpy.typing.NDArray[numpy.int64]) -> numpy.typing.NDArray[numpy.float32]:
+    ...
+@typing.overload
+def softmax_errors(logits: numpy.typing.NDArray[numpy.float64], labels: numpy.typing.NDArray[numpy.int64]) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    softmax(logits) - onehot(labels), row by row.
+    """
+def solve(rows: Rows, mean: numpy.typing.NDArray[numpy.float64], squared_norms: numpy.typing.NDArray[numpy.float64], reweight: typing.SupportsFloat | typing.SupportsIndex, labels: numpy.typing.NDArray[numpy.int64], floors: numpy.typing.NDArray[numpy.int64], proportional: bool, protect: numpy.typing.NDArray[numpy.uint8], m: typing.SupportsInt | typing.SupportsIndex | None, eps: typing.SupportsFloat | typing.SupportsIndex, solver: str, seed: typing.SupportsInt | typing.SupportsIndex, sweeps: typing.SupportsInt | typing.SupportsIndex, time_limit: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, callback: collections.abc.Callable[[float, int, float, int], bool] | None = None) -> dict:
+    """
+    Eq. 4 when m is given, else Eq. 3 with eps.
+    """
+@typing.overload
+def squared_norms(block: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+    ...
+@typing.overload
+def squared_norms(block: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Squared norms of the rows, in float64.
+    """

@@ -1,0 +1,110 @@
+"""Arrays that are filled block by block and survive a kill.
+
+A path is written as ``<path>.part`` beside a small JSON file that says what is being computed and
+how many rows are done; the finished file is renamed into place. A second run that computes the
+same thing goes on where the first one stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dprune.result import write_beside
+
+# Progress is put on disk this often: a flush writes out everything that changed.
+_FLUSH_SECONDS = 5.0
+
+
+class Output:
+    """An (n, N) array being filled from the top; ``done`` rows are there already."""
+
+    def __init__(self, array: npt.NDArray[Any], done: int = 0) -> None:
+        self.array = array
+        self.done = done
+
+    def advance(self, done: int) -> None:
+        """Say that the first ``done`` rows are complete."""
+        self.done = done
+
+    def finish(self) -> npt.NDArray[Any]:
+        """All rows are complete."""
+        return self.array
+
+
+class ResumableFile(Output):
+    """The same in an ``.npy`` file.
+
+    Parameters
+    ----------
+    path : path-like
+        Of the finished file.
+    shape, dtype
+        Of the array.
+    key : str
+        Names the computation; progress under another key is not taken up.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], shape: tuple[int, ...], dtype: Any, key: str
+    ) -> None:
+        self.path = Path(path)
+        self._part = self.path.with_name(self.path.name + ".part")
+        self._progress = self.path.with_name(self.path.name + ".part.json")
+        self._key = f"{key} {tuple(shape)} {np.dtype(dtype)}"
+        self._flushed = time.monotonic()
+        done = self._found()
+        self._map = np.lib.format.open_memmap(
+            self._part, mode="r+" if done else "w+", dtype=dtype, shape=None if done else shape
+        )
+        super().__init__(self._map, done)
+
+    def advance(self, done: int) -> None:
+        """Say that the first ``done`` rows are complete; now and then this reaches the disk."""
+        super().advance(done)
+        if time.monotonic() - self._flushed >= _FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put rows, then progress, on disk."""
+        self._map.flush()
+        record = json.dumps({"key": self._key, "done": self.done}).encode()
+        write_beside(self._progress, record)
+        self._flushed = time.monotonic()
+
+    def finish(self) -> npt.NDArray[Any]:
+        """Rename the file into place; the array stays mapped."""
+        self._map.flush()
+        self._part.replace(self.path)
+        self._progress.unlink(missing_ok=True)
+        return self.array
+
+    def _found(self) -> int:
+        if not self._part.exists() or not self._progress.exists():
+            return 0
+        record = json.loads(self._progress.read_text())
+        return int(record["done"]) if record["key"] == self._key else 0
+
+
+def open_output(
+    out: npt.NDArray[np.float32] | str | os.PathLike[str] | None, shape: tuple[int, int], key: str
+) -> Output:
+    """Where float32 rows go: memory, an array of the caller's, or a resumable file."""
+    if out is None:
+        return Output(np.empty(shape, dtype=np.float32))
+    if isinstance(out, (str, os.PathLike)):
+        return ResumableFile(out, shape, np.float32, key)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an array or a path, found {type(out).__name__}")
+    if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+        raise ValueError(
+            f"out must be a C-contiguous float32 array of shape {shape}, found {out.dtype} "
+            f"{out.shape}"
+        )
+    return Output(out)

@@ -1,0 +1,137 @@
+"""dprune compare on a few epochs: resumable, paired, reported."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import dprune
+from dprune import compare, data, report, train
+from dprune._commands import app
+from dprune.compare import Plan
+
+METHODS = ("random", "random+quotas", *list(compare.BASELINES)[1:], "el2n+quotas", "dprune")
+PLAN = Plan(
+    methods=METHODS,
+    ratios=(0.5, 0.9),
+    seeds=2,
+    sources=2,
+    choice_runs=1,
+    recipe=train.Recipe(epochs=3),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return data.digits().take(240)
+
+
+@pytest.fixture(scope="module")
+def folder(small, tmp_path_factory):
+    out = tmp_path_factory.mktemp("compare")
+    compare.compare(small, PLAN, out)
+    report.write_report(out)
+    return out
+
+
+def test_every_cell_is_filled(folder, small):
+    found = json.loads((folder / "results.json").read_text())
+    assert len(found["cells"]) == len(METHODS) * 2
+    for cell in found["cells"]:
+        assert len(cell["accuracies"]) == 2
+        assert sum(cell["class_counts"]) == 240 - round(cell["ratio"] * 240)
+        assert cell["mean"] == pytest.approx(np.mean(cell["accuracies"]))
+        if "quotas" in cell["method"] or cell["method"] == "dprune":
+            share = np.bincount(small.labels) * (1 - cell["ratio"])
+            assert np.abs(np.array(cell["class_counts"]) - share).max() <= 1
+    ours = {c["ratio"]: c for c in found["cells"] if c["method"] == "dprune"}
+    for ratio, cell in ours.items():
+        chosen = max(cell["validation"].values())
+        assert cell["validation"][f"{cell['reweight']:g}"] == chosen
+        saved = dprune.load(folder / "selections" / f"dprune-{ratio:g}.npz")
+        assert saved.settings["reweight"] == cell["reweight"]
+        assert saved.norm < saved.random_norm
+        # The trainings of the choice count as time of selection.
+        assert cell["selection_seconds"] > saved.seconds
+    assert not list(folder.glob("checkpoint*"))
+
+
+def test_differences_are_paired_by_seed(folder):
+    found = json.loads((folder / "results.json").read_text())
+    ours = {c["ratio"]: c["accuracies"] for c in found["cells"] if c["method"] == "dprune"}
+    for cell in found["cells"]:
+        if cell["method"] != "dprune":
+            gaps = np.subtract(ours[cell["ratio"]], cell["accuracies"])
+            assert cell["difference"] == pytest.approx(gaps.mean())
+            assert cell["standard_error"] == pytest.approx(abs(gaps[0] - gaps[1]) / 2, abs=1e-12)
+
+
+def test_a_second_call_goes_on_where_the_first_stopped(folder, small, monkeypatch):
+    before = (folder / "results.json").read_text()
+    progress = json.loads((folder / "progress.json").read_text())
+    key = next(k for k in progress["runs"] if k.endswith("/1"))
+    lost = progress["runs"].pop(key)
+    (folder / "progress.json").write_text(json.dumps(progress))
+    lines = []
+    compare.compare(small, PLAN, folder, lines.append)
+    assert len(lines) == 1  # one training
+    again = json.loads((folder / "progress.json").read_text())["runs"][key]
+    assert again["accuracy"] == lost["accuracy"]
+    strip = {"training_seconds", "seconds"}
+    for a, b in zip(
+        json.loads(before)["cells"],
+        json.loads((folder / "results.json").read_text())["cells"],
+        strict=True,
+    ):
+        assert {k: v for k, v in a.items() if k not in strip} == {
+            k: v for k, v in b.items() if k not in strip
+        }
+    other = dataclasses.replace(PLAN, recipe=train.Recipe(epochs=4))
+    with pytest.raises(ValueError, match="out must be empty or hold results of the same plan; rec"):
+        compare.compare(small, other, folder)
+
+
+def test_page_and_table(folder):
+    page = (folder / "report.html").read_text()
+    assert page.count("<svg") == 2
+    for outside in ('src="http', 'href="http', "<script", "url("):
+        assert outside not in page.replace("url(#", "")
+    table = (folder / "results.md").read_text()
+    for method in METHODS:
+        assert f"| {method} |" in table
+        assert f">{method}</td>" in page
+
+
+def test_command(tmp_path):
+    arguments = "compare --samples 100 --methods random,dprune@0.5 --ratios .5 --seeds 1"
+    arguments += f" --epochs 1 --sources 1 --out {tmp_path / 'out'}"
+    outcome = CliRunner().invoke(app, arguments.split(), catch_exceptions=False)
+    assert outcome.exit_code == 0
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"methods": ("elzn",)}, "methods must be among dprune, .* found 'elzn'"),
+        ({"methods": ("dprune@2",)}, r"methods must give dprune@ a number in \[0, 1\]"),
+        ({"ratios": (1.0,)}, r"ratios must lie in \(0, 1\), found 1.0"),
+        ({"seeds": 0}, "seeds must be at least 1, found 0"),
+    ],
+)
+def test_bad_plans_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Plan(**settings)
