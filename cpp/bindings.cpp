@@ -174,8 +174,9 @@ const char* name_of(Status status) {
 py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>& squared_norms,
                double reweight, const Array<Index>& labels, const Array<Index>& floors,
                bool proportional, const Array<std::uint8_t>& protect, std::optional<Index> m,
-               double eps, const std::string& solver, std::uint64_t seed, std::int64_t sweeps,
-               double time_limit, int threads, const std::optional<Callback>& callback) {
+               Index ceiling, double eps, const std::string& solver, std::uint64_t seed,
+               std::int64_t sweeps, double time_limit, int threads,
+               const std::optional<Callback>& callback) {
   const Index n = rows.size();
   const double* mean_data = vector_of(mean, rows.width(), "mean");
   const double* norms_data = vector_of(squared_norms, n, "squared_norms");
@@ -196,7 +197,7 @@ py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>&
     const Effort effort{sweeps, time_limit};
     const auto engine = make_solver(solver, problem, seed, threads);
     solution = m ? engine->solve(*m, {}, effort, 0.0, monitor)
-                 : solve_budget(problem, eps, *engine, effort, monitor);
+                 : solve_budget(problem, eps, ceiling, *engine, effort, monitor);
   }
   Array<std::uint8_t> mask(n);
   std::copy(solution.mask.begin(), solution.mask.end(), mask.mutable_data());
@@ -256,7 +257,8 @@ PYBIND11_MODULE(_core, m) {
         "quotas the exact number.");
   m.def("solve", &solve, "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(),
         "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
-        "protect"_a.noconvert(), "m"_a, "eps"_a, "solver"_a, "seed"_a, "sweeps"_a, "time_limit"_a,
-        "threads"_a, "callback"_a = py::none(), "Eq. 4 when m is given, else Eq. 3 with eps.");
+        "protect"_a.noconvert(), "m"_a, "ceiling"_a, "eps"_a, "solver"_a, "seed"_a, "sweeps"_a,
+        "time_limit"_a, "threads"_a, "callback"_a = py::none(),
+        "Eq. 4 when m is given, else Eq. 3 with eps.");
   m.def("hardware_threads", &hardware_threads, "Threads this machine runs at once.");
 }

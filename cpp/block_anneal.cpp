@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cmath>
 #include <numeric>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -260,7 +259,7 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
   const double seconds = effort.seconds / static_cast<double>(rounds);
   if (n > 0) blocks_.gram(0);
 
-  std::vector<std::optional<Incumbent>> results(walks);
+  std::vector<std::unique_ptr<Incumbent>> results(walks);
   // Walks after the first that reached the target are not needed: the answer is that one's.
   std::atomic<Index> first_reached{walks};
   const auto run = [&](Index number) {
@@ -278,7 +277,8 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
       const auto done = walk.sweep(temperature, single ? threads_ : 1, stop);
       // A sweep that found nothing active counts as a whole one: the fall goes on.
       visited += static_cast<double>(done.rows > 0 ? done.rows : n);
-      for (; counted + static_cast<double>(n) <= visited; counted += static_cast<double>(n)) {
+      while (counted + static_cast<double>(n) <= visited) {
+        counted += static_cast<double>(n);
         monitor.sweep_done(problem_.change(walk.best().norm(), m), m);
       }
       return done;
@@ -313,7 +313,7 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
       while (number < seen && !first_reached.compare_exchange_weak(seen, number)) {
       }
     }
-    results[number].emplace(walk.best());
+    results[number] = std::make_unique<Incumbent>(walk.best());
   };
   parallel_jobs(walks, threads_, run, [&] { monitor.stop(); });
 

@@ -36,8 +36,9 @@ Blocks::Blocks(const Problem& problem, double kappa) : problem_(problem), kappa_
         const double share = problem.squared_norms[i] / largest;
         if (share > 0.0) octave[i] = std::min(kNothing, -std::ilogb(share));
       }
-      std::stable_sort(free_.begin(), free_.end(),
-                       [&](Index a, Index b) { return octave[a] < octave[b]; });
+      std::sort(free_.begin(), free_.end(), [&](Index a, Index b) {
+        return octave[a] != octave[b] ? octave[a] < octave[b] : a < b;
+      });
     }
   }
   for (Index first = 0; first < n; first += width_) {

@@ -65,6 +65,7 @@ void parallel_jobs(Index jobs, int threads, const Job& job, const Idle& idle) {
   const Index helpers = std::min<Index>(threads, jobs) - 1;
   running = helpers + 1;
   std::vector<std::thread> pool;
+  pool.reserve(static_cast<std::size_t>(std::max<Index>(0, helpers)));
   for (Index k = 0; k < helpers; ++k) pool.emplace_back(work);
   work();
   try {

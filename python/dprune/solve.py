@@ -19,6 +19,7 @@ import numpy.typing as npt
 from dprune import __version__, _core
 from dprune._checks import integer_vector
 from dprune.backend import check_device
+from dprune.bound import Bound, dual_bound
 from dprune.curvature import Float64
 from dprune.result import TRACE, PruneResult, Status
 from dprune.sources import Source
@@ -182,6 +183,10 @@ def prune(
     else:
         planned = int(sweeps)
     everything = source.group_sums(np.zeros(n, dtype=np.int64), 1)[0]
+    bound = Bound(most if m is None else m, "trivial")
+    if eps is not None:
+        caps = rules.sizes - rules.floors
+        bound = dual_bound(source, everything, eps, c, rules.labels, caps, rules.protect)
     left = max(1e-3, math.inf if time_limit is None else time_limit - time.perf_counter() + start)
     with ExitStack() as stack:
         watchers = [] if callback is None else [callback]
@@ -202,6 +207,7 @@ def prune(
                 rules.proportional,
                 rules.protect,
                 m,
+                bound.removed,
                 math.inf if limit is None else limit,
                 solver,
                 seed,
@@ -242,7 +248,7 @@ def prune(
         norm=norm,
         raw_norm=raw_norm,
         random_norm=random_norm(source, rules, everything / n, c, len(removed)),
-        upper_bound=most if m is None else m,
+        upper_bound=bound.removed,
         exact_norm=None if exact is None else exact.norm,
         exact_norm_residual=None if exact is None else exact.residual,
         status=status,
@@ -268,7 +274,7 @@ def prune(
             "shape": [n, source.width],
             "dtype": str(source.original.dtype),
             "working_copy": source.working_copy,
-            "upper_bound_kind": "trivial",
+            "upper_bound_kind": bound.kind,
         },
         fingerprint=fingerprint.result(),
     )

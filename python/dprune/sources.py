@@ -53,6 +53,28 @@ class Source:
             _core.add_groups(block, part, sums, self.threads)
         return sums
 
+    def dots(self, v: Float64) -> Float64:
+        """Inner products of all rows with v, in float64."""
+        return np.concatenate([block @ v for _, block in self._float64_blocks()])
+
+    def weighted_sum(self, weights: Float64) -> Float64:
+        """Sum of the rows times these weights, in float64."""
+        total = np.zeros(self.width)
+        for start, block in self._float64_blocks():
+            total += weights[start : start + len(block)] @ block
+        return total
+
+    def mean_square_columns(self) -> Float64:
+        """Mean square of each column."""
+        total = np.zeros(self.width)
+        for _, block in self._float64_blocks():
+            total += np.einsum("ij,ij->j", block, block)
+        return total / self.n
+
+    def _float64_blocks(self) -> Iterator[tuple[int, Float64]]:
+        for start in range(0, self.n, _BLOCK):
+            yield start, np.asarray(self.original[start : start + _BLOCK], dtype=np.float64)
+
     def fingerprint(self) -> str:
         """SHA-256 of the data set where the rows carry a head, else of the matrix."""
         if self.head is not None:
