@@ -23,26 +23,6 @@ constexpr Index kNumbersPerPoll = 1 << 17;
 
 }  // namespace
 
-// The best subset on target. Keeping it costs O(flips since the last one), not O(n).
-struct Annealer::Best {
-  Mask mask;
-  double energy;
-  std::vector<Index> flips;  // since mask
-
-  void note_flip(Index i) {
-    if (flips.size() < mask.size()) flips.push_back(i);
-  }
-  void take(const Subset& subset) {
-    energy = subset.energy();
-    if (flips.size() < mask.size()) {
-      for (const Index i : flips) mask[i] ^= 1;
-    } else {
-      mask = subset.mask();
-    }
-    flips.clear();
-  }
-};
-
 Annealer::Annealer(const Problem& problem, std::uint64_t seed)
     : problem_(problem),
       stratum_sizes_(problem.quotas.strata(), 0.0),
@@ -68,7 +48,7 @@ Annealer::Annealer(const Problem& problem, std::uint64_t seed)
   proposals_per_poll_ = std::max<Index>(1, kNumbersPerPoll / problem.rows.width());
 }
 
-double Annealer::sweep(Subset& subset, double temperature, double target, Best& best,
+double Annealer::sweep(Subset& subset, double temperature, double target, Incumbent& best,
                        Monitor& monitor) {
   double acceptance = 0.0;
   std::vector<double> mean_excess(mu_.size(), 0.0);
@@ -88,11 +68,7 @@ double Annealer::sweep(Subset& subset, double temperature, double target, Best& 
     if (probability >= 1.0 || random_.uniform() < probability) {
       subset.flip(i, change);
       best.note_flip(i);
-      if (subset.violation() == 0 && subset.energy() < best.energy + slack_) {
-        if (slack_ > 0.0) subset.refresh();
-        if (subset.energy() < best.energy) best.take(subset);
-        if (best.energy <= target * target) break;
-      }
+      if (best.offer(subset, slack_) && best.energy() <= target * target) break;
     }
     if (--until_poll == 0) {
       if (monitor.stop()) break;
@@ -110,11 +86,11 @@ Solution Annealer::solve(Index m, const Mask& start, const Effort& effort, doubl
   Mask first = start;
   repair(problem_, bounds, m, first, random_);
   Subset subset(problem_, m, first);
-  Best best{first, subset.energy(), {}};
+  Incumbent best(subset);
 
-  monitor.record(problem_.change(std::sqrt(best.energy), m), m);
+  monitor.record(problem_.change(best.norm(), m), m);
 
-  const auto finished = [&] { return best.energy <= target * target || monitor.stop(); };
+  const auto finished = [&] { return best.energy() <= target * target || monitor.stop(); };
   std::int64_t since_refresh = 0;
   const auto step = [&](double temperature) {
     const double acceptance = sweep(subset, temperature, target, best, monitor);
@@ -122,7 +98,7 @@ Solution Annealer::solve(Index m, const Mask& start, const Effort& effort, doubl
       subset.refresh();
       since_refresh = 0;
     }
-    monitor.sweep_done(problem_.change(std::sqrt(std::max(0.0, best.energy)), m), m);
+    monitor.sweep_done(problem_.change(best.norm(), m), m);
     return acceptance;
   };
 
@@ -158,8 +134,7 @@ Solution Annealer::solve(Index m, const Mask& start, const Effort& effort, doubl
       step(hottest_ * std::pow(coldest / hottest_, progress));
     }
   }
-  const double norm = certified_norm(problem_, best.mask);
-  return {std::move(best.mask), norm};
+  return {best.mask(), certified_norm(problem_, best.mask())};
 }
 
 }  // namespace dprune

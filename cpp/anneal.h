@@ -27,9 +27,9 @@ class Annealer final : public FixedSizeSolver {
                  Monitor& monitor) override;
 
  private:
-  struct Best;
   // One pass over the unprotected rows; returns the mean probability of acceptance.
-  double sweep(Subset& subset, double temperature, double target, Best& best, Monitor& monitor);
+  double sweep(Subset& subset, double temperature, double target, Incumbent& best,
+               Monitor& monitor);
 
   const Problem& problem_;
   std::vector<Index> free_;  // the rows that may be removed

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "anneal.h"
+#include "block_anneal.h"
 #include "budget.h"
 #include "dense_rows.h"
 #include "factored_rows.h"
@@ -154,8 +155,9 @@ Monitor::Hook python_hook(const std::optional<Callback>& callback) {
 }
 
 std::unique_ptr<FixedSizeSolver> make_solver(const std::string& name, const Problem& problem,
-                                             std::uint64_t seed) {
+                                             std::uint64_t seed, int threads) {
   if (name == "anneal") return std::make_unique<Annealer>(problem, seed);
+  if (name == "block") return std::make_unique<BlockAnnealer>(problem, seed, threads);
   throw std::invalid_argument("unknown solver " + name);
 }
 
@@ -173,8 +175,9 @@ const char* name_of(Status status) {
 py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>& squared_norms,
                double reweight, const Array<Index>& labels, const Array<Index>& floors,
                bool proportional, const Array<std::uint8_t>& protect, std::optional<Index> m,
-               double eps, const std::string& solver, std::uint64_t seed, std::int64_t sweeps,
-               double time_limit, const std::optional<Callback>& callback) {
+               Index ceiling, double eps, const std::string& solver, std::uint64_t seed,
+               std::int64_t sweeps, double time_limit, int threads,
+               const std::optional<Callback>& callback) {
   const Index n = rows.size();
   const double* mean_data = vector_of(mean, rows.width(), "mean");
   const double* norms_data = vector_of(squared_norms, n, "squared_norms");
@@ -193,9 +196,9 @@ py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>&
   {
     const py::gil_scoped_release release;
     const Effort effort{sweeps, time_limit};
-    const auto engine = make_solver(solver, problem, seed);
+    const auto engine = make_solver(solver, problem, seed, threads);
     solution = m ? engine->solve(*m, {}, effort, 0.0, monitor)
-                 : solve_budget(problem, eps, *engine, effort, monitor);
+                 : solve_budget(problem, eps, ceiling, *engine, effort, monitor);
   }
   Array<std::uint8_t> mask(n);
   std::copy(solution.mask.begin(), solution.mask.end(), mask.mutable_data());
@@ -264,7 +267,8 @@ PYBIND11_MODULE(_core, m) {
         "quotas the exact number.");
   m.def("solve", &solve, "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(),
         "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
-        "protect"_a.noconvert(), "m"_a, "eps"_a, "solver"_a, "seed"_a, "sweeps"_a, "time_limit"_a,
-        "callback"_a = py::none(), "Eq. 4 when m is given, else Eq. 3 with eps.");
+        "protect"_a.noconvert(), "m"_a, "ceiling"_a, "eps"_a, "solver"_a, "seed"_a, "sweeps"_a,
+        "time_limit"_a, "threads"_a, "callback"_a = py::none(),
+        "Eq. 4 when m is given, else Eq. 3 with eps.");
   m.def("hardware_threads", &hardware_threads, "Threads this machine runs at once.");
 }

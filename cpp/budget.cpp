@@ -14,11 +14,11 @@ constexpr Index kProbes = 6;     // sizes tried above the bisected one
 
 }  // namespace
 
-Solution solve_budget(const Problem& problem, double eps, FixedSizeSolver& solver,
+Solution solve_budget(const Problem& problem, double eps, Index ceiling, FixedSizeSolver& solver,
                       const Effort& effort, Monitor& monitor) {
   const Index n = problem.size();
   // m = n leaves nothing to train on: never an answer.
-  const Index most = std::min(problem.quotas.most_removable(), n - 1);
+  const Index most = std::min({problem.quotas.most_removable(), n - 1, ceiling});
 
   Solution best;  // nothing removed: always feasible
   best.mask.assign(n, 0);
@@ -36,21 +36,22 @@ Solution solve_budget(const Problem& problem, double eps, FixedSizeSolver& solve
     return true;
   };
 
-  if (n <= kScanRows) {
-    for (Index m = most; m > 0 && !reaches(m, effort); --m) {
+  const bool scan = n <= kScanRows;
+  const double probes = scan ? std::max<double>(1.0, static_cast<double>(most))
+                             : std::ceil(std::log2(static_cast<double>(n))) + kProbes;
+  const Effort each{std::max<std::int64_t>(1, std::llround(effort.sweeps / probes)),
+                    effort.seconds / probes};
+  if (scan) {
+    for (Index m = most; m > 0 && !reaches(m, each); --m) {
     }
     return best;
   }
 
-  // Above every feasible size the bisection has seen fail.
-  Index ceiling = most + 1;
-  const double probes = std::ceil(std::log2(static_cast<double>(n))) + kProbes;
-  const Effort each{std::max<std::int64_t>(1, std::llround(effort.sweeps / probes)),
-                    effort.seconds / probes};
-  if (most > 0 && !reaches(most, each)) ceiling = most;
-  while (size + 1 < ceiling && !monitor.stop()) {
-    const Index middle = size + (ceiling - size) / 2;
-    if (!reaches(middle, each)) ceiling = middle;
+  Index above = most + 1;  // the least size that failed
+  if (most > 0 && !reaches(most, each)) above = most;
+  while (size + 1 < above && !monitor.stop()) {
+    const Index middle = size + (above - size) / 2;
+    if (!reaches(middle, each)) above = middle;
   }
   for (Index probe = 0; probe < kProbes && size + 1 + probe <= most && !monitor.stop();) {
     probe = reaches(size + 1 + probe, each) ? 0 : probe + 1;

@@ -9,7 +9,8 @@
 
 namespace dprune {
 
-Solution solve_budget(const Problem& problem, double eps, FixedSizeSolver& solver,
+// ceiling: no larger subset is looked for, a bound known beforehand.
+Solution solve_budget(const Problem& problem, double eps, Index ceiling, FixedSizeSolver& solver,
                       const Effort& effort, Monitor& monitor);
 
 }  // namespace dprune

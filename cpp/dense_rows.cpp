@@ -1,18 +1,16 @@
 #include "dense_rows.h"
 
+#include <vector>
+
 #include "kernels.h"
 #include "parallel.h"
 
 namespace dprune {
 
 void DenseRows::gram(const Index* block, Index count, float* K) const {
-  for (Index a = 0; a < count; ++a) {
-    for (Index b = 0; b <= a; ++b) {
-      const float value = dot(S_.row(block[a]), S_.row(block[b]), S_.cols);
-      K[a * count + b] = value;
-      K[b * count + a] = value;
-    }
-  }
+  std::vector<const float*> rows(static_cast<std::size_t>(count));
+  for (Index a = 0; a < count; ++a) rows[a] = S_.row(block[a]);
+  symmetric_products(rows.data(), count, S_.cols, K);
 }
 
 void DenseRows::dots(const Index* block, Index count, const float* u, float* r) const {

@@ -1,29 +1,38 @@
 #include "factored_rows.h"
 
+#include <vector>
+
 #include "kernels.h"
 #include "parallel.h"
 
 namespace dprune {
 
+namespace {
+
+std::vector<const float*> pointers(MatrixView<const float> matrix, const Index* rows, Index count) {
+  std::vector<const float*> found(static_cast<std::size_t>(count));
+  for (Index p = 0; p < count; ++p) found[p] = matrix.row(rows[p]);
+  return found;
+}
+
+}  // namespace
+
 void FactoredRows::gram(const Index* block, Index count, float* K) const {
-  for (Index p = 0; p < count; ++p) {
-    for (Index q = 0; q <= p; ++q) {
-      const float value = dot(b_.row(block[p]), b_.row(block[q]), b_.cols) *
-                          dot(a_.row(block[p]), a_.row(block[q]), a_.cols);
-      K[p * count + q] = value;
-      K[q * count + p] = value;
-    }
-  }
+  std::vector<float> of_b(static_cast<std::size_t>(count * count));
+  symmetric_products(pointers(b_, block, count).data(), count, b_.cols, of_b.data());
+  symmetric_products(pointers(a_, block, count).data(), count, a_.cols, K);
+  for (Index k = 0; k < count * count; ++k) K[k] *= of_b[k];
 }
 
 void FactoredRows::dots(const Index* block, Index count, const float* u, float* r) const {
+  // A_block U^T first, a matrix product; then each row of it meets its b.
+  std::vector<const float*> columns(static_cast<std::size_t>(b_.cols));
+  for (Index c = 0; c < b_.cols; ++c) columns[c] = u + c * a_.cols;
+  std::vector<float> products(static_cast<std::size_t>(count * b_.cols));
+  inner_products(pointers(a_, block, count).data(), count, columns.data(), b_.cols, a_.cols,
+                 products.data(), b_.cols);
   for (Index p = 0; p < count; ++p) {
-    const float* b = b_.row(block[p]);
-    float sum = 0.0F;
-    for (Index c = 0; c < b_.cols; ++c) {
-      sum += b[c] * dot(u + c * a_.cols, a_.row(block[p]), a_.cols);
-    }
-    r[p] = sum;
+    r[p] = dot(b_.row(block[p]), products.data() + p * b_.cols, b_.cols);
   }
 }
 

@@ -4,9 +4,14 @@
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
 #define DPRUNE_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+// Lets a product and a sum become one instruction where there is one: twice the speed of a matrix
+// product, at the price of other last bits on processors without it.
+#define DPRUNE_FUSED __attribute__((optimize("fp-contract=fast")))
 #else
 #define DPRUNE_CLONES
+#define DPRUNE_FUSED
 #endif
+#define DPRUNE_INLINE inline __attribute__((always_inline))
 
 namespace dprune {
 namespace {
@@ -15,8 +20,44 @@ namespace {
 using Float16 = float __attribute__((vector_size(64)));
 using Double8 = double __attribute__((vector_size(64)));
 
+using Int16 = std::int32_t __attribute__((vector_size(64)));
+using Unsigned16 = std::uint32_t __attribute__((vector_size(64)));
+
 constexpr Index kFloats = 16;
 constexpr Index kDoubles = 8;
+
+// A matrix product works on 4 x 4 inner products at once, in pieces of this width: eight such
+// pieces of rows stay in the first-level cache.
+constexpr Index kTile = 4;
+constexpr Index kPiece = 1024;
+
+DPRUNE_INLINE void load(const float* from, Float16& to) { std::memcpy(&to, from, sizeof to); }
+
+// Lane k of sum[0] becomes the sum of all lanes of sum[k]: four rounds of halving.
+DPRUNE_INLINE void add_lanes(Float16* sum) {
+  for (Index k = 0; k < 8; ++k) {
+    const Float16 a = sum[2 * k], b = sum[2 * k + 1];
+    sum[k] =
+        __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+        __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  }
+  for (Index k = 0; k < 4; ++k) {
+    const Float16 a = sum[2 * k], b = sum[2 * k + 1];
+    sum[k] =
+        __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+        __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+  }
+  for (Index k = 0; k < 2; ++k) {
+    const Float16 a = sum[2 * k], b = sum[2 * k + 1];
+    sum[k] =
+        __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29) +
+        __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31);
+  }
+  const Float16 a = sum[0], b = sum[1];
+  sum[0] =
+      __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+      __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+}
 
 }  // namespace
 
@@ -42,6 +83,116 @@ DPRUNE_CLONES float dot(const float* a, const float* b, Index size) {
   for (; j < size; ++j) result += a[j] * b[j];
   for (Index k = 0; k < kFloats; ++k) result += total[k];
   return result;
+}
+
+DPRUNE_CLONES DPRUNE_FUSED void inner_products(const float* const* A, Index count_a,
+                                               const float* const* B, Index count_b, Index width,
+                                               float* C, Index stride) {
+  for (Index piece = 0; piece < width; piece += kPiece) {
+    const Index end = piece + kPiece < width ? piece + kPiece : width;
+    for (Index a = 0; a < count_a; a += kTile) {
+      for (Index b = 0; b < count_b; b += kTile) {
+        // At the edges the last row stands in for those beyond it.
+        const float* x[kTile];
+        const float* y[kTile];
+        for (Index k = 0; k < kTile; ++k) {
+          x[k] = A[a + k < count_a ? a + k : count_a - 1];
+          y[k] = B[b + k < count_b ? b + k : count_b - 1];
+        }
+        Float16 sum[kTile * kTile] = {};
+        Float16 p[kTile], q;
+        Index j = piece;
+        for (; j + kFloats <= end; j += kFloats) {
+          for (Index k = 0; k < kTile; ++k) load(x[k] + j, p[k]);
+          for (Index l = 0; l < kTile; ++l) {
+            load(y[l] + j, q);
+            for (Index k = 0; k < kTile; ++k) sum[k * kTile + l] += p[k] * q;
+          }
+        }
+        if (j < end) {
+          const auto bytes = static_cast<std::size_t>(end - j) * sizeof(float);
+          for (Index k = 0; k < kTile; ++k) {
+            p[k] = Float16{};
+            std::memcpy(&p[k], x[k] + j, bytes);
+          }
+          for (Index l = 0; l < kTile; ++l) {
+            q = Float16{};
+            std::memcpy(&q, y[l] + j, bytes);
+            for (Index k = 0; k < kTile; ++k) sum[k * kTile + l] += p[k] * q;
+          }
+        }
+        add_lanes(sum);
+        for (Index k = 0; k < kTile && a + k < count_a; ++k) {
+          for (Index l = 0; l < kTile && b + l < count_b; ++l) {
+            float& c = C[(a + k) * stride + b + l];
+            c = (piece == 0 ? 0.0F : c) + sum[0][k * kTile + l];
+          }
+        }
+      }
+    }
+  }
+}
+
+void symmetric_products(const float* const* A, Index count, Index width, float* K) {
+  constexpr Index kPanel = 32;
+  for (Index a = 0; a < count; a += kPanel) {
+    const Index end = a + kPanel < count ? a + kPanel : count;
+    inner_products(A + a, end - a, A, end, width, K + a * count, count);
+    for (Index i = a; i < end; ++i) {
+      for (Index j = 0; j < i; ++j) K[j * count + i] = K[i * count + j];
+    }
+  }
+}
+
+namespace {
+
+// -log of a uniform number made from (key, lane): a 32-bit hash (Wellons' lowbias32), its upper 24
+// bits as a float, and log by exponent and a polynomial in the mantissa (error below 1e-4).
+DPRUNE_INLINE void exponentials(std::uint32_t key, Index begin, Float16& e) {
+  const Unsigned16 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  Unsigned16 x = (lanes + static_cast<std::uint32_t>(begin)) * 0x9e3779b9U + key;
+  x ^= x >> 16;
+  x *= 0x7feb352dU;
+  x ^= x >> 15;
+  x *= 0x846ca68bU;
+  x ^= x >> 16;
+  const Float16 uniform = __builtin_convertvector(reinterpret_cast<Int16>(x >> 8), Float16) + 0.5F;
+  const Int16 bits = reinterpret_cast<Int16>(uniform);
+  const Float16 exponent = __builtin_convertvector((bits >> 23) - 127, Float16);
+  const Float16 mantissa = reinterpret_cast<Float16>((bits & 0x7fffff) | 0x3f800000);
+  Float16 log2 = mantissa * -0.0821343F + 0.649732F;
+  log2 = log2 * mantissa - 2.1346F;
+  log2 = log2 * mantissa + 4.0700F;
+  log2 = log2 * mantissa - 2.5030F;
+  e = (24.0F - exponent - log2) * 0.693147181F;
+}
+
+}  // namespace
+
+DPRUNE_CLONES Index next_accepted(const float* field, const float* sign, const float* cost,
+                                  Index begin, Index size, float temperature, std::uint32_t key) {
+  constexpr Index kGroup = 4;
+  for (Index start = begin / kFloats * kFloats; start < size; start += kGroup * kFloats) {
+    Int16 accepted[kGroup] = {};
+    Int16 any = {};
+    for (Index k = 0; k < kGroup && start + k * kFloats < size; ++k) {
+      const Index at = start + k * kFloats;
+      Float16 e, f, s, c;
+      exponentials(key, at, e);
+      load(field + at, f);
+      load(sign + at, s);
+      load(cost + at, c);
+      accepted[k] = s * f + c < temperature * e;
+      any |= accepted[k];
+    }
+    bool hit = false;
+    for (Index l = 0; l < kFloats; ++l) hit |= any[l] != 0;
+    if (!hit) continue;
+    for (Index i = begin > start ? begin : start; i < size && i < start + kGroup * kFloats; ++i) {
+      if (accepted[(i - start) / kFloats][(i - start) % kFloats] != 0) return i;
+    }
+  }
+  return size;
 }
 
 DPRUNE_CLONES void axpy(float alpha, const float* x, float* y, Index size) {

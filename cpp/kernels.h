@@ -12,6 +12,19 @@ namespace dprune {
 // <a, b>
 float dot(const float* a, const float* b, Index size);
 
+// C[a * stride + b] = <A_a, B_b>: matrix product A B^T with the rows given one by one.
+void inner_products(const float* const* A, Index count_a, const float* const* B, Index count_b,
+                    Index width, float* C, Index stride);
+
+// K[a * count + b] = <A_a, A_b>, for half the work.
+void symmetric_products(const float* const* A, Index count, Index width, float* K);
+
+// One pass of a Metropolis walk, from sample `begin` on: the first sample i whose proposed flip is
+// accepted, or size. The flip costs sign_i field_i + cost_i and is accepted when that is below
+// temperature * E_i with E_i = -log(uniform), a function of (key, i) alone.
+Index next_accepted(const float* field, const float* sign, const float* cost, Index begin,
+                    Index size, float temperature, std::uint32_t key);
+
 // y += alpha x
 void axpy(float alpha, const float* x, float* y, Index size);
 

@@ -29,25 +29,41 @@ bool Monitor::stop() {
   if (time >= time_limit_) {
     status_ = Status::kTimeLimit;
     stopped_ = true;
-  } else if (hook_ && !trace_.empty() && time >= next_hook_) {
+  } else if (hook_ && std::this_thread::get_id() == owner_ && time >= next_hook_) {
+    TracePoint point{};
+    {
+      const std::lock_guard<std::mutex> lock(guard_);
+      if (trace_.empty()) return false;
+      point = trace_.back();
+      point.sweep = sweeps_;
+    }
     next_hook_ = time + kHookInterval;
-    TracePoint point = trace_.back();
     point.seconds = time;
-    point.sweep = sweeps_;
-    if (hook_(point)) {
-      status_ = Status::kStopped;
+    try {
+      if (hook_(point)) {
+        status_ = Status::kStopped;
+        stopped_ = true;
+      }
+    } catch (...) {
       stopped_ = true;
+      throw;
     }
   }
   return stopped_;
 }
 
 void Monitor::sweep_done(double norm, Index removed) {
+  const std::lock_guard<std::mutex> lock(guard_);
   ++sweeps_;
-  record(norm, removed);
+  note(norm, removed);
 }
 
 void Monitor::record(double norm, Index removed) {
+  const std::lock_guard<std::mutex> lock(guard_);
+  note(norm, removed);
+}
+
+void Monitor::note(double norm, Index removed) {
   if (!(norm <= eps_)) return;
   if (!trace_.empty()) {
     const TracePoint& last = trace_.back();

@@ -17,6 +17,8 @@ class Rows {
 
   virtual Index size() const = 0;   // n
   virtual Index width() const = 0;  // N
+  // Whether rows are far cheaper to read in order than at random.
+  virtual bool sequential() const { return false; }
 
   // K[a * count + b] = <S_i, S_j> for i = block[a], j = block[b].
   virtual void gram(const Index* block, Index count, float* K) const = 0;

@@ -90,6 +90,12 @@ Subset::Subset(const Problem& problem, Index m, Mask mask)
 }
 
 void Subset::flip(Index i, double energy_change) {
+  const float sign = mask_[i] ? -1.0F : 1.0F;
+  toggle(i, energy_change);
+  add(&i, &sign, 1);
+}
+
+void Subset::toggle(Index i, double energy_change) {
   const Index step = mask_[i] ? -1 : 1;
   Index& excess = excess_[problem_.quotas.stratum(i)];
   violation_ += square(excess + step) - square(excess);
@@ -97,14 +103,28 @@ void Subset::flip(Index i, double energy_change) {
   counts_[problem_.quotas.labels()[i]] += step;
   mask_[i] ^= 1;
   energy_ += energy_change;
-  const auto sign = static_cast<float>(step);
-  problem_.rows.add(&i, &sign, 1, u_.data());
+}
+
+void Subset::add(const Index* rows, const float* signs, Index count) {
+  problem_.rows.add(rows, signs, count, u_.data());
 }
 
 void Subset::refresh() {
   const auto sum = centred_sum(problem_, mask_, m_);
   std::copy(sum.begin(), sum.end(), u_.begin());
   energy_ = squared_norm(sum.data(), static_cast<Index>(sum.size()));
+}
+
+double Incumbent::norm() const { return std::sqrt(std::max(0.0, energy_)); }
+
+void Incumbent::take(const Subset& subset) {
+  energy_ = subset.energy();
+  if (flips_.size() < mask_.size()) {
+    for (const Index i : flips_) mask_[i] ^= 1;
+  } else {
+    mask_ = subset.mask();
+  }
+  flips_.clear();
 }
 
 }  // namespace dprune

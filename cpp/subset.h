@@ -20,6 +20,7 @@ class Subset {
   Subset(const Problem& problem, Index m, Mask mask);
 
   const Mask& mask() const { return mask_; }
+  Index target() const { return m_; }
   bool removed(Index i) const { return mask_[i] != 0; }
   double energy() const { return energy_; }  // ||u||^2
 
@@ -39,6 +40,10 @@ class Subset {
 
   // Flips sample i, energy_change = ||u'||^2 - ||u||^2.
   void flip(Index i, double energy_change);
+  // Its two halves, for walks that write back the running sum of many flips at once: all but the
+  // running sum, and the running sum (signs +1: now removed, -1: returned).
+  void toggle(Index i, double energy_change);
+  void add(const Index* rows, const float* signs, Index count);
   // Recomputes u and the energy from the mask, in float64.
   void refresh();
 
@@ -52,6 +57,44 @@ class Subset {
   Index violation_ = 0;
   std::vector<float> u_;
   double energy_ = 0.0;
+};
+
+// The best subset on target that a walk has met. Keeping it costs O(flips since the last one).
+class Incumbent {
+ public:
+  explicit Incumbent(const Subset& start) : mask_(start.mask()), energy_(start.energy()) {}
+
+  const Mask& mask() const { return mask_; }
+  double energy() const { return energy_; }
+  double norm() const;
+
+  // To be told of every flip, and then offered the subset.
+  void note_flip(Index i) {
+    if (flips_.size() < mask_.size()) flips_.push_back(i);
+  }
+  // Whether the subset is on target and better, and so was taken. Energies within the slack are
+  // computed afresh before they are compared.
+  bool offer(Subset& subset, double slack = 0.0) {
+    if (subset.violation() != 0 || subset.energy() >= energy_ + slack) return false;
+    if (slack > 0.0) subset.refresh();
+    if (subset.energy() >= energy_) return false;
+    take(subset);
+    return true;
+  }
+  // Becomes a subset of another origin, if that is better.
+  void replace(const Subset& other) {
+    if (other.violation() != 0 || other.energy() >= energy_) return;
+    mask_ = other.mask();
+    energy_ = other.energy();
+    flips_.clear();
+  }
+
+ private:
+  void take(const Subset& subset);
+
+  Mask mask_;
+  double energy_;
+  std::vector<Index> flips_;  // since mask_
 };
 
 }  // namespace dprune

@@ -121,7 +121,7 @@ def test_page_and_table(folder):
 
 def test_command(tmp_path):
     arguments = "compare --samples 100 --methods random,dprune@0.5 --ratios .5 --seeds 1"
-    arguments += f" --epochs 1 --sources 1 --out {tmp_path / 'out'}"
+    arguments += f" --epochs 1 --least-steps 0 --sources 1 --out {tmp_path / 'out'}"
     outcome = CliRunner().invoke(app, arguments.split(), catch_exceptions=False)
     assert outcome.exit_code == 0
     assert (tmp_path / "out" / "report.html").is_file()

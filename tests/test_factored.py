@@ -25,7 +25,7 @@ def test_array(rows):
     np.testing.assert_array_equal(np.asarray(rows[[3, 8]]), dense[[3, 8]])
 
 
-@pytest.mark.parametrize("solver", ["anneal"])
+@pytest.mark.parametrize("solver", ["block", "anneal"])
 @pytest.mark.parametrize("reweight", [0.0, 1.0])
 def test_prune_equals_the_dense_answer(rows, solver, reweight):
     rules = {"groups": np.arange(300) % 3, "balance": "proportional", "reweight": reweight}

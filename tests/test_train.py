@@ -58,6 +58,8 @@ def test_recipe_is_the_papers_and_checks_its_fields():
     recipe = train.Recipe.paper(epochs=100)
     assert (recipe.epochs, recipe.batch, recipe.lr, recipe.momentum) == (100, 128, 0.01, 0.9)
     assert (recipe.weight_decay, recipe.crop, recipe.flip) == (5e-4, 4, True)
+    few = train.Recipe(epochs=3, batch=32, least_steps=100)
+    assert [few.epochs_for(n) for n in (32, 320, 3200)] == [100, 10, 3]
     with pytest.raises(ValueError, match="epochs must be positive, found 0"):
         train.Recipe(epochs=0)
     with pytest.raises(ValueError, match="precision must be one of float32, bfloat16, float16"):

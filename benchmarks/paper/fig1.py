@@ -24,6 +24,7 @@ def main(
     width: s.Width = None,
     samples: s.Samples = None,
     ratios: s.Ratios = None,
+    methods: s.Methods = None,
     device: s.Device = "cpu",
 ) -> None:
     """Run what is missing, write JSON, Markdown, plots and report.html."""
@@ -34,6 +35,7 @@ def main(
         width=width,
         samples=samples,
         ratios=ratios,
+        methods=methods,
         device=device,
     )
     path = s.folder_for("fig1", data, out)

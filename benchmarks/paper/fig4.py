@@ -27,10 +27,11 @@ def main(
     out: s.Out = None,
     seeds: s.Seeds = None,
     ratios: s.Ratios = None,
+    methods: s.Methods = None,
     device: s.Device = "cpu",
 ) -> None:
     """Times from fig1's folder."""
-    chosen = s.setting(data, seeds=seeds, ratios=ratios, device=device)
+    chosen = s.setting(data, seeds=seeds, ratios=ratios, methods=methods, device=device)
     report = compare(chosen.load(folder), chosen.plan, s.folder_for("fig1", data, None), s.Say())
     whole = report["whole"]
     rows: list[dict[str, Any]] = [

@@ -57,7 +57,12 @@ class Setting:
         return data.take(self.samples)
 
 
-_SMALL = Plan(methods=METHODS + PLAIN, ratios=(0.3, 0.5, 0.7, 0.8, 0.9, 0.95), seeds=5)
+_SMALL = Plan(
+    methods=METHODS + PLAIN,
+    ratios=(0.3, 0.5, 0.7, 0.8, 0.9, 0.95),
+    seeds=5,
+    recipe=train.Recipe(least_steps=1000),
+)
 _PAPER = Plan(
     methods=METHODS,
     ratios=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
@@ -76,7 +81,7 @@ SETTINGS = {
             ratios=(0.5, 0.7, 0.85, 0.95),
             seeds=3,
             sources=2,
-            recipe=train.Recipe(epochs=15),
+            recipe=train.Recipe(epochs=15, least_steps=1000),
         ),
         samples=8000,
         networks=(("small", 8), ("small", 16), ("small", 32)),
@@ -90,9 +95,10 @@ Data = Annotated[str, typer.Argument(help=", ".join(SETTINGS))]
 Folder = Annotated[Path | None, typer.Option(help="Where the data lie.")]
 Out = Annotated[Path | None, typer.Option(help="Default benchmarks/results/<script>-<data>.")]
 Seeds = Annotated[int | None, typer.Option(help="Networks retrained on each kept set.")]
-Epochs = Annotated[int | None, typer.Option(help="Instead of the setting's.")]
+Epochs = Annotated[int | None, typer.Option(help="Instead of the setting's, and no least_steps.")]
 Width = Annotated[int | None, typer.Option(help="Channels at the network's start.")]
 Samples = Annotated[int | None, typer.Option(help="Use a random part of the training data.")]
+Methods = Annotated[str | None, typer.Option(help="Comma-separated.")]
 Ratios = Annotated[str | None, typer.Option(help="Shares removed, comma-separated.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
@@ -105,6 +111,7 @@ def setting(
     width: int | None = None,
     samples: int | None = None,
     ratios: str | None = None,
+    methods: str | None = None,
     device: str = "cpu",
 ) -> Setting:
     """The setting of a data set with what the command line changes."""
@@ -116,9 +123,11 @@ def setting(
     if seeds is not None:
         changes["seeds"] = seeds
     if epochs is not None:
-        changes["recipe"] = replace(plan.recipe, epochs=epochs)
+        changes["recipe"] = replace(plan.recipe, epochs=epochs, least_steps=0)
     if width is not None:
         changes["width"] = width
+    if methods is not None:
+        changes["methods"] = tuple(methods.split(","))
     if ratios is not None:
         changes["ratios"] = tuple(map(float, ratios.split(",")))
     if device == "cpu":

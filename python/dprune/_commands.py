@@ -148,6 +148,9 @@ def compare(
     epochs: int | None = None,
     batch: int | None = None,
     lr: float | None = None,
+    least_steps: Annotated[
+        int | None, typer.Option(help="More epochs on small sets; default 1000, paper: 0.")
+    ] = None,
     precision: str = "float32",
     sources: Annotated[int, typer.Option(help="Networks trained on everything.")] = 3,
     rows: Annotated[str, typer.Option(help="Method of dprune.influence.")] = "auto",
@@ -171,7 +174,9 @@ def compare(
     from dprune.report import write_report
 
     torch.set_num_threads(threads)
-    given = {"epochs": epochs, "batch": batch, "lr": lr}
+    if least_steps is None:
+        least_steps = 0 if paper else 1000
+    given = {"epochs": epochs, "batch": batch, "lr": lr, "least_steps": least_steps}
     changes: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
     recipe = train.Recipe.paper if paper else train.Recipe
     plan = Plan(

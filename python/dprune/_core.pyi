@@ -62,7 +62,7 @@ def softmax_errors(logits: numpy.typing.NDArray[numpy.float64], labels: numpy.ty
     """
     softmax(logits) - onehot(labels), row by row.
     """
-def solve(rows: Rows, mean: numpy.typing.NDArray[numpy.float64], squared_norms: numpy.typing.NDArray[numpy.float64], reweight: typing.SupportsFloat | typing.SupportsIndex, labels: numpy.typing.NDArray[numpy.int64], floors: numpy.typing.NDArray[numpy.int64], proportional: bool, protect: numpy.typing.NDArray[numpy.uint8], m: typing.SupportsInt | typing.SupportsIndex | None, eps: typing.SupportsFloat | typing.SupportsIndex, solver: str, seed: typing.SupportsInt | typing.SupportsIndex, sweeps: typing.SupportsInt | typing.SupportsIndex, time_limit: typing.SupportsFloat | typing.SupportsIndex, callback: collections.abc.Callable[[float, int, float, int], bool] | None = None) -> dict:
+def solve(rows: Rows, mean: numpy.typing.NDArray[numpy.float64], squared_norms: numpy.typing.NDArray[numpy.float64], reweight: typing.SupportsFloat | typing.SupportsIndex, labels: numpy.typing.NDArray[numpy.int64], floors: numpy.typing.NDArray[numpy.int64], proportional: bool, protect: numpy.typing.NDArray[numpy.uint8], m: typing.SupportsInt | typing.SupportsIndex | None, ceiling: typing.SupportsInt | typing.SupportsIndex, eps: typing.SupportsFloat | typing.SupportsIndex, solver: str, seed: typing.SupportsInt | typing.SupportsIndex, sweeps: typing.SupportsInt | typing.SupportsIndex, time_limit: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, callback: collections.abc.Callable[[float, int, float, int], bool] | None = None) -> dict:
     """
     Eq. 4 when m is given, else Eq. 3 with eps.
     """

@@ -19,14 +19,15 @@ import numpy.typing as npt
 from dprune import __version__, _core
 from dprune._checks import integer_vector
 from dprune.backend import check_device
+from dprune.bound import Bound, dual_bound
 from dprune.curvature import Float64
 from dprune.result import TRACE, PruneResult, Status
 from dprune.sources import Source, source_of
 
-_SOLVERS = ("anneal",)
-# sweeps="auto" for the plain annealer: about this many numbers of S are read in all.
-_AUTO_NUMBERS = 2e10
-_AUTO_SWEEPS = (200, 20_000)
+_SOLVERS = ("block", "anneal")
+# sweeps="auto": numbers of S read in all, numbers that a proposal costs besides, least and most
+# sweeps. Proposals within a block are cheap, and small problems get many.
+_AUTO = {"block": (3e9, 64, 200, 200_000), "anneal": (2e10, 0, 200, 20_000)}
 
 
 # Numbers of stratum means held at once when the random norm is computed.
@@ -76,7 +77,7 @@ def prune(
     balance: str | None = None,
     min_keep: int = 0,
     protect: npt.ArrayLike | None = None,
-    solver: str = "anneal",
+    solver: str = "block",
     seed: int = 0,
     sweeps: int | str = "auto",
     time_limit: float | None = None,
@@ -118,8 +119,9 @@ def prune(
         At least so many are kept of each group, or all of a smaller one.
     protect : (n,) bool, optional
         True: never removed.
-    solver : {"anneal"}
-        ``anneal`` is plain simulated annealing, O(N) a flip.
+    solver : {"block", "anneal"}
+        ``block`` anneals block by block at O(1) a proposal; ``anneal`` is the plain reference,
+        O(N) a flip.
     seed : int, default 0
         Same seed, same answer, for runs that end by sweeps.
     sweeps : int or "auto"
@@ -127,7 +129,7 @@ def prune(
     time_limit : float, optional
         Seconds after which the search ends early; it then cools faster to end cold.
     threads : int, optional
-        Threads for the float64 passes; default all. The answer does not depend on it.
+        Default all. The answer does not depend on it, time limits aside.
     device : {None, "cpu"}
         None: where S lives.
     progress : bool, default False
@@ -178,11 +180,17 @@ def prune(
         )
 
     if sweeps == "auto":
-        wanted = _AUTO_NUMBERS / (n * source.width)
-        planned = int(min(max(wanted, _AUTO_SWEEPS[0]), _AUTO_SWEEPS[1]))
+        numbers, extra, least, largest = _AUTO[solver]
+        # A small problem has few subsets: no need to propose each many times.
+        largest = min(largest, 1000 + 2 ** min(n, 20))
+        planned = int(min(max(numbers / (n * (source.width + extra)), least), largest))
     else:
         planned = int(sweeps)
     everything = source.group_sums(np.zeros(n, dtype=np.int64), 1)[0]
+    bound = Bound(most if m is None else m, "trivial")
+    if eps is not None:
+        caps = rules.sizes - rules.floors
+        bound = dual_bound(source, everything, eps, c, rules.labels, caps, rules.protect)
     left = max(1e-3, math.inf if time_limit is None else time_limit - time.perf_counter() + start)
     with ExitStack() as stack:
         watchers = [] if callback is None else [callback]
@@ -203,11 +211,13 @@ def prune(
                 rules.proportional,
                 rules.protect,
                 m,
+                bound.removed,
                 math.inf if limit is None else limit,
                 solver,
                 seed,
                 planned,
                 left,
+                threads,
                 _hook(watchers) if watchers else None,
             )
 
@@ -242,7 +252,7 @@ def prune(
         norm=norm,
         raw_norm=raw_norm,
         random_norm=random_norm(source, rules, everything / n, c, len(removed)),
-        upper_bound=most if m is None else m,
+        upper_bound=bound.removed,
         exact_norm=None if exact is None else exact.norm,
         exact_norm_residual=None if exact is None else exact.residual,
         status=status,
@@ -268,7 +278,7 @@ def prune(
             "shape": [n, source.width],
             "dtype": source.dtype,
             "working_copy": source.working_copy,
-            "upper_bound_kind": "trivial",
+            "upper_bound_kind": bound.kind,
         },
         fingerprint=fingerprint.result(),
     )

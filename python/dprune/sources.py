@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +23,7 @@ _BLOCK = 4096
 _LEAST_SQUARE, _LARGEST_SQUARE = 1e-34, 1e34
 
 
-class Source:
+class Source(ABC):
     """S as given, for certificates, and as the store that the solver works on.
 
     Attributes
@@ -59,9 +60,25 @@ class Source:
                 "rescale S (and eps)"
             )
 
+    @abstractmethod
     def group_sums(self, labels: npt.NDArray[np.int64], groups: int) -> Float64:
         """Sum of the rows of each group, (groups, N) float64; label -1: in none."""
-        raise NotImplementedError
+        ...
+
+    @abstractmethod
+    def dots(self, v: Float64) -> Float64:
+        """Inner products of all rows with v, (n,) float64."""
+        ...
+
+    @abstractmethod
+    def weighted_sum(self, weights: Float64) -> Float64:
+        """Sum of the rows times these weights, (N,) float64."""
+        ...
+
+    @abstractmethod
+    def mean_square_columns(self) -> Float64:
+        """Mean square of each column, (N,) float64."""
+        ...
 
     def fingerprint(self) -> str:
         """SHA-256 of the data set where the rows carry a head, else of the matrix."""
@@ -72,8 +89,8 @@ class Source:
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
-    def _parts(self) -> Iterator[npt.NDArray[Any]]:
-        raise NotImplementedError
+    @abstractmethod
+    def _parts(self) -> Iterator[npt.NDArray[Any]]: ...
 
 
 class DenseSource(Source):
@@ -104,6 +121,26 @@ class DenseSource(Source):
             _core.add_groups(block, part, sums, self.threads)
         return sums
 
+    def dots(self, v: Float64) -> Float64:
+        """Inner products of all rows with v, (n,) float64."""
+        return np.concatenate([block @ v for block in self._float64_parts()])
+
+    def weighted_sum(self, weights: Float64) -> Float64:
+        """Sum of the rows times these weights, (N,) float64."""
+        total = np.zeros(self.width)
+        start = 0
+        for block in self._float64_parts():
+            total += weights[start : start + len(block)] @ block
+            start += len(block)
+        return total
+
+    def mean_square_columns(self) -> Float64:
+        """Mean square of each column, (N,) float64."""
+        total = np.zeros(self.width)
+        for block in self._float64_parts():
+            total += np.einsum("ij,ij->j", block, block)
+        return total / self.n
+
     def _blocks(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """The original in pieces that the core reads: all of it, or converted block by block."""
         native = self._original.dtype in (np.float32, np.float64)
@@ -118,6 +155,10 @@ class DenseSource(Source):
         for start in range(0, self.n, _BLOCK):
             yield self._original[start : start + _BLOCK]
 
+    def _float64_parts(self) -> Iterator[Float64]:
+        for part in self._parts():
+            yield np.asarray(part, dtype=np.float64)
+
 
 class FactoredSource(Source):
     """Rows kept as factors."""
@@ -131,17 +172,46 @@ class FactoredSource(Source):
         self.store = _core.FactoredRows(S.b, S.a)
 
     def group_sums(self, labels: npt.NDArray[np.int64], groups: int) -> Float64:
-        """Sum of the rows of each group, (groups, N) float64: ``B^T A`` of its factors."""
+        """Sum of the rows of each group, (groups, N) float64; label -1: in none."""
         sums = np.zeros((groups, self.width))
         for group in range(groups):
             members = np.flatnonzero(labels == group)
-            total = sums[group].reshape(self._factors.b.shape[1], -1)
             for start in range(0, len(members), _BLOCK):
-                part = members[start : start + _BLOCK]
-                total += self._factors.b[part].T.astype(np.float64) @ self._factors.a[part].astype(
-                    np.float64
-                )
+                b, a = self._float64(members[start : start + _BLOCK])
+                sums[group] += (b.T @ a).ravel()
         return sums
+
+    def dots(self, v: Float64) -> Float64:
+        """Inner products of all rows with v, (n,) float64: ``b_i^T V a_i``."""
+        matrix = v.reshape(self._factors.b.shape[1], -1)
+        found = np.empty(self.n)
+        for block in self._slices():
+            b, a = self._float64(block)
+            found[block] = np.einsum("ij,ij->i", b, a @ matrix.T)
+        return found
+
+    def weighted_sum(self, weights: Float64) -> Float64:
+        """Sum of the rows times these weights, (N,) float64."""
+        total = np.zeros(self.width)
+        for block in self._slices():
+            b, a = self._float64(block)
+            total += ((b * weights[block, None]).T @ a).ravel()
+        return total
+
+    def mean_square_columns(self) -> Float64:
+        """Mean square of each column, (N,) float64."""
+        total = np.zeros(self.width)
+        for block in self._slices():
+            b, a = self._float64(block)
+            total += ((b**2).T @ (a**2)).ravel()
+        return total / self.n
+
+    def _slices(self) -> Iterator[slice]:
+        for start in range(0, self.n, _BLOCK):
+            yield slice(start, start + _BLOCK)
+
+    def _float64(self, rows: Any) -> tuple[Float64, Float64]:
+        return self._factors.b[rows].astype(np.float64), self._factors.a[rows].astype(np.float64)
 
     def _parts(self) -> Iterator[npt.NDArray[Any]]:
         yield self._factors.b

@@ -1,0 +1,328 @@
+#include "block_anneal.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "cooling.h"
+#include "kernels.h"
+#include "parallel.h"
+#include "rng.h"
+#include "subset.h"
+#include "swaps.h"
+
+namespace dprune {
+namespace {
+
+// Passes over a block at one visit; fewer where so many flips were accepted, per row.
+constexpr int kPasses = 16;
+constexpr double kFlipsPerVisit = 0.3;
+// The fall that looks for the freezing point: temperature from sweep to sweep, and the share of
+// proposals accepted there.
+constexpr double kFall = 0.6;
+constexpr double kFrozen = 3e-4;
+// It goes no deeper than this, and uses no more than this share of the sweeps.
+constexpr double kRange = 1e-8;
+constexpr double kPilotShare = 0.5;
+// The slow fall ends this much above the temperature at which the quick one froze.
+constexpr double kLift = 1.5;
+// Rounding errors of the float32 running sum are wiped out this often.
+constexpr std::int64_t kSweepsPerRefresh = 64;
+// Gram matrices computed ahead, per thread.
+constexpr Index kAhead = 4;
+// Small problems are walked several times.
+constexpr Index kRestartRows = 2048;
+constexpr Index kMostWalks = 16;
+constexpr Index kFewRows = 20;
+// The last exact search: rows, and swaps without improvement, on large and on small problems.
+constexpr Index kLastRows = 512;
+constexpr Index kPatience = 100;
+
+double largest(const Problem& problem) {
+  double q = 0.0;
+  for (Index i = 0; i < problem.size(); ++i) {
+    if (!problem.protect[i]) q = std::max(q, problem.squared_norms[i]);
+  }
+  return q;
+}
+
+double mean(const Problem& problem) {
+  double total = 0.0;
+  Index rows = 0;
+  for (Index i = 0; i < problem.size(); ++i) {
+    if (problem.protect[i]) continue;
+    total += problem.squared_norms[i];
+    ++rows;
+  }
+  return total / static_cast<double>(std::max<Index>(1, rows));
+}
+
+}  // namespace
+
+class BlockAnnealer::Walk {
+ public:
+  Walk(const Problem& problem, Blocks& blocks, double kappa, Index m, Mask mask, double target,
+       Random random)
+      : problem_(problem),
+        blocks_(blocks),
+        kappa_(kappa),
+        target_(target * target),
+        slack_(problem.size() <= kFewRows ? 1e-6 * largest(problem) : 0.0),
+        subset_(problem, m, std::move(mask)),
+        best_(subset_),
+        random_(random),
+        mu_(problem.quotas.strata(), 0.0) {
+    const auto lanes = static_cast<std::size_t>((blocks.width() + kLane - 1) / kLane * kLane);
+    field_.assign(lanes, 0.0F);
+    sign_.assign(lanes, 0.0F);
+    cost_.assign(lanes, 0.0F);
+    odd_.assign(lanes, 0);
+    rows_.assign(lanes, 0);
+  }
+
+  const Incumbent& best() const { return best_; }
+  bool reached() const { return best_.energy() <= target_; }
+
+  struct Sweep {
+    Index rows = 0;
+    std::int64_t proposals = 0;
+    std::int64_t accepted = 0;
+  };
+
+  // One visit to every block that is active at this temperature, in random order.
+  template <class Stop>
+  Sweep sweep(double temperature, int threads, const Stop& stop) {
+    order_.clear();
+    for (Index block = 0; block < blocks_.count(); ++block) {
+      if (active(blocks_, block, temperature)) order_.push_back(block);
+    }
+    const auto count = static_cast<Index>(order_.size());
+    for (Index k = count - 1; k > 0; --k) std::swap(order_[k], order_[random_.below(k + 1)]);
+    Sweep sweep;
+    for (Index k = 0; k < count && !reached() && !stop(); ++k) {
+      if (threads > 1 && k % (kAhead * threads) == 0) {
+        blocks_.prepare(order_.data() + k, std::min(kAhead * threads, count - k), threads);
+      }
+      visit(order_[k], temperature, sweep);
+    }
+    if (++sweeps_ % kSweepsPerRefresh == 0) subset_.refresh();
+    return sweep;
+  }
+
+  // The exact search for the best swaps among the rows that are cheapest to flip.
+  void finish(Monitor& monitor) {
+    const Index n = blocks_.free_rows();
+    const bool whole = blocks_.count() == 1;
+    Subset subset(problem_, subset_.target(), best_.mask());
+    std::vector<Index> rows(blocks_.rows(0), blocks_.rows(0) + n);
+    std::vector<float> K;
+    if (!whole) {
+      std::vector<float> cost(problem_.size());
+      std::vector<float> r(blocks_.width());
+      for (Index block = 0; block < blocks_.count(); ++block) {
+        const Index* row = blocks_.rows(block);
+        problem_.rows.dots(row, blocks_.size(block), subset.sum(), r.data());
+        for (Index a = 0; a < blocks_.size(block); ++a) {
+          const float pull = subset.removed(row[a]) ? -2.0F * r[a] : 2.0F * r[a];
+          cost[row[a]] = pull + static_cast<float>(problem_.squared_norms[row[a]]);
+        }
+      }
+      const Index last = std::min(n, kLastRows);
+      std::nth_element(rows.begin(), rows.begin() + last - 1, rows.end(), [&](Index a, Index b) {
+        return cost[a] != cost[b] ? cost[a] < cost[b] : a < b;
+      });
+      rows.resize(last);
+      std::sort(rows.begin(), rows.end());
+      K.resize(last * last);
+      problem_.rows.gram(rows.data(), last, K.data());
+    }
+    search_swaps(problem_, rows.data(), static_cast<Index>(rows.size()),
+                 whole ? blocks_.gram(0) : K.data(), whole ? kPatience : 0, subset, monitor);
+    best_.replace(subset);
+  }
+
+ private:
+  static constexpr Index kLane = 16;
+
+  void visit(Index block, double temperature, Sweep& sweep) {
+    const Quotas& quotas = problem_.quotas;
+    const Index* row = blocks_.rows(block);
+    const Index size = blocks_.size(block);
+    const float* K = blocks_.gram(block);
+
+    // What one more flip in a stratum gains or costs besides the change of ||u||^2.
+    const auto pull = [&](Index s) {
+      return mu_[s] + 2.0 * kappa_ * static_cast<double>(subset_.excess(s));
+    };
+    problem_.rows.dots(row, size, subset_.sum(), field_.data());
+    for (Index a = 0; a < size; ++a) {
+      field_[a] =
+          static_cast<float>(2.0 * static_cast<double>(field_[a]) + pull(quotas.stratum(row[a])));
+      sign_[a] = subset_.removed(row[a]) ? -1.0F : 1.0F;
+      cost_[a] = K[a * size + a];
+      odd_[a] = 0;
+    }
+    for (Index a = size; a % kLane != 0; ++a) {  // beyond the block: never accepted
+      sign_[a] = 0.0F;
+      cost_[a] = 1e38F;
+    }
+
+    const std::uint64_t draw = random_.bits();
+    const auto enough = sweep.accepted + static_cast<std::int64_t>(
+                                             std::ceil(kFlipsPerVisit * static_cast<double>(size)));
+    bool candidate = false;
+    for (int pass = 0; pass < kPasses && sweep.accepted < enough && !reached() && !candidate;
+         ++pass) {
+      const auto key = static_cast<std::uint32_t>(mix64(draw + static_cast<std::uint64_t>(pass)));
+      const auto next = [&](Index begin) {
+        return next_accepted(field_.data(), sign_.data(), cost_.data(), begin, size,
+                             static_cast<float>(temperature), key);
+      };
+      for (Index a = next(0); a < size; a = next(a + 1)) {
+        if (!subset_.admissible(row[a])) continue;
+        const auto sign = static_cast<double>(sign_[a]);
+        const double change =
+            static_cast<double>(cost_[a]) - kappa_ +
+            sign * (static_cast<double>(field_[a]) - pull(quotas.stratum(row[a])));
+        axpy(2.0F * sign_[a], K + a * size, field_.data(), size);
+        sign_[a] = -sign_[a];
+        odd_[a] ^= 1;
+        ++sweep.accepted;
+        subset_.toggle(row[a], change);
+        best_.note_flip(row[a]);
+        candidate =
+            slack_ > 0.0 && subset_.violation() == 0 && subset_.energy() < best_.energy() + slack_;
+        if (candidate || (slack_ == 0.0 && best_.offer(subset_) && reached())) break;
+      }
+      sweep.proposals += size;
+    }
+    sweep.rows += size;
+
+    // Net flips go back to the running sum; a removed sample's next sign is -1.
+    Index changes = 0;
+    for (Index a = 0; a < size; ++a) {
+      if (!odd_[a]) continue;
+      rows_[changes] = row[a];
+      cost_[changes++] = -sign_[a];
+    }
+    subset_.add(rows_.data(), cost_.data(), changes);
+    if (candidate) best_.offer(subset_, slack_);
+    const double share = static_cast<double>(size) / static_cast<double>(blocks_.free_rows());
+    for (std::size_t s = 0; s < mu_.size(); ++s) {
+      mu_[s] += share * kappa_ * static_cast<double>(subset_.excess(static_cast<Index>(s)));
+    }
+  }
+
+  const Problem& problem_;
+  Blocks& blocks_;
+  double kappa_;
+  double target_;  // energy
+  // Among few rows the best energies are decided in float64: those that float32 cannot tell apart.
+  double slack_;
+  Subset subset_;
+  Incumbent best_;
+  Random random_;
+  std::vector<double> mu_;  // multiplier of each stratum's excess
+  std::int64_t sweeps_ = 0;
+  std::vector<Index> order_;
+  // Of the block visited: 2 <S_i, u> with the strata's pull, sign of the next flip, K_ii.
+  std::vector<float> field_, sign_, cost_;
+  std::vector<std::uint8_t> odd_;  // flipped an odd number of times
+  std::vector<Index> rows_;
+};
+
+BlockAnnealer::BlockAnnealer(const Problem& problem, std::uint64_t seed, int threads)
+    : problem_(problem),
+      // Hot enough that the largest rows move too: real heads have rows of 100 times the mean.
+      // Among few rows each meets the full length of the others.
+      hottest_(problem.size() <= kFewRows
+                   ? largest(problem)
+                   : std::max(0.05 * mean(problem), 0.03 * largest(problem))),
+      kappa_(0.02 * mean(problem)),
+      blocks_(problem, kappa_),
+      seed_(seed),
+      threads_(threads) {}
+
+Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, double target,
+                              Monitor& monitor) {
+  ++solves_;
+  const Bounds bounds = problem_.quotas.bounds(m);
+  const Index n = blocks_.free_rows();
+  const Index walks = std::clamp<Index>(kRestartRows / std::max<Index>(1, n), 1, kMostWalks);
+  const bool single = walks == 1;
+  const auto planned =
+      static_cast<double>(effort.sweeps) * static_cast<double>(n) / static_cast<double>(walks);
+  const Index rounds = (walks + threads_ - 1) / std::min<Index>(threads_, walks);
+  const double seconds = effort.seconds / static_cast<double>(rounds);
+  if (n > 0) blocks_.gram(0);
+
+  std::vector<std::unique_ptr<Incumbent>> results(walks);
+  // Walks after the first that reached the target are not needed: the answer is that one's.
+  std::atomic<Index> first_reached{walks};
+  const auto run = [&](Index number) {
+    Random random(seed_, solves_ * kMostWalks + static_cast<std::uint64_t>(number));
+    Mask first = number == 0 ? start : Mask{};
+    repair(problem_, bounds, m, first, random);
+    Walk walk(problem_, blocks_, kappa_, m, std::move(first), target, random);
+    monitor.record(problem_.change(walk.best().norm(), m), m);
+    const auto stop = [&] { return monitor.stop() || first_reached < number; };
+    const auto over = [&] { return walk.reached() || stop(); };
+    const double started = monitor.seconds();
+    double visited = 0.0;
+    double counted = 0.0;
+    const auto sweep = [&](double temperature) {
+      const auto done = walk.sweep(temperature, single ? threads_ : 1, stop);
+      // A sweep that found nothing active counts as a whole one: the fall goes on.
+      visited += static_cast<double>(done.rows > 0 ? done.rows : n);
+      while (counted + static_cast<double>(n) <= visited) {
+        counted += static_cast<double>(n);
+        monitor.sweep_done(problem_.change(walk.best().norm(), m), m);
+      }
+      return done;
+    };
+
+    double coldest = hottest_;
+    while (!over() && visited < kPilotShare * planned && coldest > kRange * hottest_) {
+      const auto done = sweep(coldest);
+      // Two flips of a sweep may be the multipliers' doing, at any temperature.
+      if (static_cast<double>(done.accepted) <=
+          2.0 + kFrozen * static_cast<double>(done.proposals)) {
+        break;
+      }
+      coldest *= kFall;
+    }
+    const Cooling cooling(blocks_, hottest_, std::min(hottest_, kLift * coldest));
+    const double quick = visited;
+    const double quick_end = monitor.seconds();
+    while (!over()) {
+      const double by_work = (visited - quick) / std::max(1.0, planned - quick);
+      const double by_clock =
+          (monitor.seconds() - quick_end) / std::max(1e-9, started + seconds - quick_end);
+      if (by_clock > by_work) monitor.cut_short();
+      const double progress = std::max(by_work, by_clock);
+      if (progress >= 1.0) break;
+      sweep(cooling.temperature(progress));
+    }
+    if (n > 1 && !over()) walk.finish(monitor);
+    monitor.record(problem_.change(walk.best().norm(), m), m);
+    if (walk.reached()) {
+      Index seen = first_reached;
+      while (number < seen && !first_reached.compare_exchange_weak(seen, number)) {
+      }
+    }
+    results[number] = std::make_unique<Incumbent>(walk.best());
+  };
+  parallel_jobs(walks, threads_, run, [&] { monitor.stop(); });
+
+  Index best = 0;
+  for (Index k = 1; k < walks; ++k) {
+    if (results[k]->energy() < results[best]->energy()) best = k;
+  }
+  if (first_reached < walks) best = first_reached;
+  return {results[best]->mask(), certified_norm(problem_, results[best]->mask())};
+}
+
+}  // namespace dprune

@@ -1,0 +1,48 @@
+// Block annealing for Eq. 4: the walk of anneal.h at O(1) a proposal instead of O(N).
+//
+// Reading rows is the whole cost of annealing, so rows are loaded b at a time. For a block with
+// rows S_b the walk keeps, besides the running sum u, what its proposals need and no more:
+//
+//   K = S_b S_b^T        the Gram matrix, computed once and kept from sweep to sweep
+//   r = S_b u            computed at each visit, b inner products
+//
+// Flipping sample i of the block (s = +1: to be removed, -1: to return) changes ||u||^2 by
+// 2 s r_i + K_ii, a number at hand; when the flip is accepted, r += s K_i, O(b). A visit makes
+// several passes over its block and then adds its net flips to u.
+//
+// Sizes and quotas cost nothing extra: the penalty kappa e_s^2 of stratum s is what one more column
+// of S, sqrt(kappa) where i belongs to s, would add, so it goes into K and r once and for all.
+// Group caps are looked at when a flip is accepted.
+//
+// Temperature (cooling.h): a quick fall finds where the walk freezes, one slow fall follows, and an
+// exact search for the best swap ends it (swaps.h). Small problems, where a walk can get stuck,
+// are walked several times, in parallel.
+#pragma once
+
+#include <memory>
+
+#include "blocks.h"
+#include "problem.h"
+
+namespace dprune {
+
+class BlockAnnealer final : public FixedSizeSolver {
+ public:
+  BlockAnnealer(const Problem& problem, std::uint64_t seed, int threads);
+
+  Solution solve(Index m, const Mask& start, const Effort& effort, double target,
+                 Monitor& monitor) override;
+
+ private:
+  class Walk;
+
+  const Problem& problem_;
+  double hottest_;
+  double kappa_;
+  Blocks blocks_;
+  std::uint64_t seed_;
+  int threads_;
+  std::uint64_t solves_ = 0;
+};
+
+}  // namespace dprune

@@ -1,0 +1,94 @@
+#include "blocks.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "parallel.h"
+
+namespace dprune {
+namespace {
+
+// Problems up to this size are one block.
+constexpr Index kSmall = 2048;
+// A block's Gram matrix should stay in the second-level cache, and all of them in memory.
+constexpr Index kWidest = 256;
+constexpr Index kNarrowest = 64;
+constexpr Index kMostGramNumbers = Index{1} << 27;
+
+}  // namespace
+
+Blocks::Blocks(const Problem& problem, double kappa) : problem_(problem), kappa_(kappa) {
+  double largest = 0.0;
+  for (Index i = 0; i < problem.size(); ++i) {
+    if (problem.protect[i]) continue;
+    free_.push_back(i);
+    largest = std::max(largest, problem.squared_norms[i]);
+  }
+  const Index n = free_rows();
+  width_ = std::max<Index>(1, n);
+  if (n > kSmall) {
+    width_ = kWidest;
+    while (width_ > kNarrowest && n * width_ > kMostGramNumbers) width_ /= 2;
+    if (!problem.rows.sequential()) {
+      constexpr int kNothing = 64;  // octaves below the largest
+      std::vector<int> octave(problem.size(), kNothing);
+      for (const Index i : free_) {
+        const double share = problem.squared_norms[i] / largest;
+        if (share > 0.0) octave[i] = std::min(kNothing, -std::ilogb(share));
+      }
+      std::sort(free_.begin(), free_.end(), [&](Index a, Index b) {
+        return octave[a] != octave[b] ? octave[a] < octave[b] : a < b;
+      });
+    }
+  }
+  for (Index first = 0; first < n; first += width_) {
+    double least = problem.squared_norms[free_[first]];
+    double most = least;
+    for (Index k = first; k < std::min(n, first + width_); ++k) {
+      least = std::min(least, problem.squared_norms[free_[k]]);
+      most = std::max(most, problem.squared_norms[free_[k]]);
+    }
+    least_.push_back(least);
+    most_.push_back(most);
+  }
+  kept_ = n <= kSmall || n * width_ <= 2 * kMostGramNumbers;
+  grams_.reset(new float[static_cast<std::size_t>((kept_ ? n : width_) * width_)]);
+  known_.assign(count(), 0);
+}
+
+Index Blocks::size(Index block) const { return std::min(width_, free_rows() - block * width_); }
+
+void Blocks::compute(Index block, float* K) const {
+  const Index* row = rows(block);
+  const Index count = size(block);
+  problem_.rows.gram(row, count, K);
+  const auto kappa = static_cast<float>(kappa_);
+  for (Index a = 0; a < count; ++a) {
+    const Index s = problem_.quotas.stratum(row[a]);
+    for (Index b = 0; b < count; ++b) {
+      if (problem_.quotas.stratum(row[b]) == s) K[a * count + b] += kappa;
+    }
+  }
+}
+
+const float* Blocks::gram(Index block) {
+  if (!kept_) {
+    compute(block, grams_.get());
+    return grams_.get();
+  }
+  float* K = grams_.get() + block * width_ * width_;
+  if (!known_[block]) {
+    compute(block, K);
+    known_[block] = 1;
+  }
+  return K;
+}
+
+void Blocks::prepare(const Index* blocks, Index count, int threads) {
+  if (!kept_) return;
+  parallel_ranges(count, threads, [&](Index begin, Index end) {
+    for (Index k = begin; k < end; ++k) gram(blocks[k]);
+  });
+}
+
+}  // namespace dprune

@@ -1,0 +1,48 @@
+// The free rows cut into blocks, and the Gram matrix of each block, computed once.
+//
+// Rows of like norm share a block (octaves of ||S_i||^2, the order of S within), so that a walk
+// can leave out the blocks that are inert at its temperature. Where the store is best read in
+// order, the order of S is kept. Problems of up to a few thousand rows are one block.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "problem.h"
+
+namespace dprune {
+
+class Blocks {
+ public:
+  // kappa: the weight of a squared excess of a stratum, built into the matrices.
+  Blocks(const Problem& problem, double kappa);
+
+  Index count() const { return static_cast<Index>(least_.size()); }
+  Index width() const { return width_; }  // rows of the widest block
+  Index free_rows() const { return static_cast<Index>(free_.size()); }
+
+  const Index* rows(Index block) const { return free_.data() + block * width_; }
+  Index size(Index block) const;
+  // Smallest and largest ||S_i||^2 in it.
+  double least(Index block) const { return least_[block]; }
+  double most(Index block) const { return most_[block]; }
+
+  // K[a * size + b] = <S_i, S_j>, plus kappa where i and j are of one stratum.
+  const float* gram(Index block);
+  // Computes those of several blocks ahead of use.
+  void prepare(const Index* blocks, Index count, int threads);
+
+ private:
+  void compute(Index block, float* K) const;
+
+  const Problem& problem_;
+  double kappa_;
+  std::vector<Index> free_;  // the rows that may be removed, block after block
+  Index width_;
+  std::vector<double> least_, most_;
+  bool kept_;  // memory suffices for all matrices
+  std::unique_ptr<float[]> grams_;
+  std::vector<std::uint8_t> known_;
+};
+
+}  // namespace dprune

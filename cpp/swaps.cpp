@@ -1,0 +1,85 @@
+#include "swaps.h"
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "kernels.h"
+
+namespace dprune {
+namespace {
+
+constexpr Index kTenure = 8;
+// A swap must gain more than rounding errors could.
+constexpr double kLeastGain = 1e-6;
+
+}  // namespace
+
+void search_swaps(const Problem& problem, const Index* rows, Index count, const float* K,
+                  Index patience, Subset& subset, Monitor& monitor) {
+  const Quotas& quotas = problem.quotas;
+  std::vector<float> r(count);
+  problem.rows.dots(rows, count, subset.sum(), r.data());
+  std::vector<Index> tabu_until(count, 0);
+  std::vector<Index> pending;  // flips since the best subset
+  double best = subset.energy();
+  double scale = 0.0;
+  for (Index a = 0; a < count; ++a) scale = std::max(scale, problem.squared_norms[rows[a]]);
+
+  const auto flip = [&](Index a, double change) {
+    const float sign = subset.removed(rows[a]) ? -1.0F : 1.0F;
+    subset.toggle(rows[a], change);
+    subset.add(&rows[a], &sign, 1);
+    axpy(sign, K + a * count, r.data(), count);
+    pending.push_back(a);
+  };
+
+  Index since_best = 0;
+  for (Index step = 1; !monitor.stop(); ++step) {
+    double least = std::numeric_limits<double>::infinity();
+    Index out = -1;
+    Index in = -1;
+    for (Index i = 0; i < count; ++i) {
+      if (!subset.removed(rows[i]) || tabu_until[i] > step) continue;
+      const float base = K[i * count + i] - 2.0F * r[i];
+      for (Index j = 0; j < count; ++j) {
+        if (subset.removed(rows[j]) || tabu_until[j] > step) continue;
+        const float change = base + 2.0F * r[j] + K[j * count + j] - 2.0F * K[i * count + j];
+        if (static_cast<double>(change) >= least) continue;
+        if (quotas.stratum(rows[i]) != quotas.stratum(rows[j])) continue;
+        if (quotas.labels()[rows[i]] != quotas.labels()[rows[j]] && !subset.admissible(rows[j])) {
+          continue;
+        }
+        least = static_cast<double>(change);
+        out = i;
+        in = j;
+      }
+    }
+    if (out < 0 || (patience == 0 && least >= -kLeastGain * scale)) break;
+    flip(out, 0.0);
+    flip(in, least);
+    tabu_until[out] = step + kTenure;
+    tabu_until[in] = step + kTenure;
+    bool better = subset.energy() < best - kLeastGain * scale;
+    if (better) {  // afresh: rounding errors of many swaps must not pass for a gain
+      subset.refresh();
+      problem.rows.dots(rows, count, subset.sum(), r.data());
+      better = subset.energy() < best - kLeastGain * scale;
+    }
+    if (better) {
+      best = subset.energy();
+      pending.clear();
+      since_best = 0;
+    } else if (++since_best > patience) {
+      break;
+    }
+  }
+  for (auto a = pending.rbegin(); a != pending.rend(); ++a) {
+    const float sign = subset.removed(rows[*a]) ? -1.0F : 1.0F;
+    subset.toggle(rows[*a], 0.0);
+    subset.add(&rows[*a], &sign, 1);
+  }
+  subset.refresh();
+}
+
+}  // namespace dprune

@@ -1,0 +1,19 @@
+// The exact end of a search: the best swap among a set of rows, again and again.
+//
+// A swap returns sample i and removes sample j of the same stratum and changes ||u||^2 by
+// 2 (r_j - r_i) + K_ii + K_jj - 2 K_ij. With the Gram matrix of the set at hand all pairs are
+// looked at in O(b^2). Past the first minimum the search goes on over the best swaps that are not
+// tabu (samples that moved lately stay), and returns to the best subset it saw.
+#pragma once
+
+#include "problem.h"
+#include "subset.h"
+
+namespace dprune {
+
+// K is the plain Gram matrix of the rows. patience: swaps without improvement before it ends; 0
+// ends at the first minimum. The subset, on target before, is on target after, and never worse.
+void search_swaps(const Problem& problem, const Index* rows, Index count, const float* K,
+                  Index patience, Subset& subset, Monitor& monitor);
+
+}  // namespace dprune
