@@ -48,8 +48,8 @@ class InfluenceRows:
         Where they came from.
     residuals : float64 vector
         Relative residuals ``||H s - g|| / ||g||`` of the solves: ``pcg`` and ``lissa`` of each
-        row, ``dense`` of 32 rows across the data set, empty for ``kfac``; a sketch's of each
-        direction.
+        row, ``dense`` of 32 rows across the data set, empty for ``kfac``; a sketch's of
+        its directions (``dense``: of 32 of them).
     approximate : bool
         True if the rows are not the exact ones up to rounding or the solves' tolerance.
     method : str
