@@ -16,6 +16,7 @@
 #include "block_anneal.h"
 #include "budget.h"
 #include "dense_rows.h"
+#include "factored_rows.h"
 #include "gradients.h"
 #include "parallel.h"
 #include "problem.h"
@@ -250,6 +251,34 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init(
                [](const Array<float>& S) { return std::make_unique<DenseRows>(matrix(S, "S")); }),
            "S"_a.noconvert(), py::keep_alive<1, 2>());
+
+  py::class_<FactoredRows, Rows>(m, "FactoredRows", "Rows b_i (x) a_i, held as their factors.")
+      .def(py::init([](const Array<float>& b, const Array<float>& a) {
+             return std::make_unique<FactoredRows>(matrix(b, "b"), matrix(a, "a"));
+           }),
+           "b"_a.noconvert(), "a"_a.noconvert(), py::keep_alive<1, 2>(), py::keep_alive<1, 3>())
+      .def(
+          "add_groups",
+          [](const FactoredRows& rows, const Array<Index>& labels, Array<double>& sums,
+             int threads) {
+            const Index* group = vector_of(labels, rows.size(), "labels");
+            require(sums.ndim() == 2 && sums.shape(1) == rows.width(),
+                    "sums must have the width of the rows");
+            const MatrixView<double> total{sums.mutable_data(), sums.shape(0), rows.width()};
+            require(*std::max_element(group, group + rows.size()) < total.rows,
+                    "labels must name a row of sums");
+            const py::gil_scoped_release release;
+            rows.add_groups(group, total, threads);
+          },
+          "labels"_a.noconvert(), "sums"_a.noconvert(), "threads"_a)
+      .def(
+          "squared_norms",
+          [](const FactoredRows& rows, int threads) {
+            Array<double> norms(rows.size());
+            rows.squared_norms(norms.mutable_data(), threads);
+            return norms;
+          },
+          "threads"_a);
 
   m.def("removed_counts", &removed_counts, "labels"_a.noconvert(), "floors"_a.noconvert(),
         "proportional"_a, "m"_a,

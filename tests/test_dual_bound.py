@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import solver_oracle as oracle
 
 import dprune
+import solver_oracle as oracle
 
 
 @pytest.mark.parametrize("block", range(10))

@@ -7,6 +7,7 @@ __version__ = _version("dprune")
 from dprune import scores
 from dprune.certify import RefitCheck, refit_check
 from dprune.choose import ReweightChoice, choose_reweight
+from dprune.factored import FactoredRows
 from dprune.guarantee import PrunedHead, prune_head
 from dprune.head import LastLayer, last_layer_gradients
 from dprune.influence import InfluenceRows, influence
@@ -17,6 +18,7 @@ from dprune.solve import Progress, prune
 from dprune.trajectory import Trajectory
 
 __all__ = [
+    "FactoredRows",
     "InfluenceRows",
     "LastLayer",
     "Progress",

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['DenseRows', 'Rows', 'add_groups', 'hardware_threads', 'last_layer_gradients', 'removed_counts', 'softmax_curvature', 'softmax_errors', 'solve', 'squared_norms']
+__all__: list[str] = ['DenseRows', 'FactoredRows', 'Rows', 'add_groups', 'hardware_threads', 'last_layer_gradients', 'removed_counts', 'softmax_curvature', 'softmax_errors', 'solve', 'squared_norms']
 class Rows:
     """
     A row store: what the solvers ask of the matrix S.
@@ -19,6 +19,16 @@ class DenseRows(Rows):
     Rows of a dense float32 matrix, not copied.
     """
     def __init__(self, S: numpy.typing.NDArray[numpy.float32]) -> None:
+        ...
+class FactoredRows(Rows):
+    """
+    Rows b_i (x) a_i, held as their factors.
+    """
+    def __init__(self, b: numpy.typing.NDArray[numpy.float32], a: numpy.typing.NDArray[numpy.float32]) -> None:
+        ...
+    def add_groups(self, labels: numpy.typing.NDArray[numpy.int64], sums: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def squared_norms(self, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
         ...
 @typing.overload
 def add_groups(block: numpy.typing.NDArray[numpy.float32], labels: numpy.typing.NDArray[numpy.int64], sums: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:

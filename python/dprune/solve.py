@@ -22,7 +22,7 @@ from dprune.backend import check_device
 from dprune.bound import Bound, dual_bound
 from dprune.curvature import Float64
 from dprune.result import TRACE, PruneResult, Status
-from dprune.sources import Source
+from dprune.sources import Source, source_of
 
 _SOLVERS = ("block", "anneal")
 # sweeps="auto": numbers of S read in all, numbers that a proposal costs besides, least and most
@@ -93,7 +93,7 @@ def prune(
 
     Parameters
     ----------
-    S : (n, N) array, memory map, torch tensor or InfluenceRows
+    S : (n, N) array, memory map, torch tensor, InfluenceRows or FactoredRows
         One influence row a sample. float32 in C order is used in place; float64, float16,
         Fortran-ordered and strided input is streamed into one float32 working copy
         (``settings["working_copy"]``) and certified on the original.
@@ -164,7 +164,7 @@ def prune(
     if not 0.0 <= c <= 1.0:
         raise ValueError(f"reweight must lie in [0, 1], found {reweight}")
 
-    source = Source(S, threads)
+    source = source_of(S, threads)
     n = source.n
     eps, m = _goal(eps, m, fraction, n, c)
     rules = _constraints(n, groups, balance, min_keep, protect)
@@ -272,7 +272,7 @@ def prune(
             "threads": threads,
             "device": "cpu",
             "shape": [n, source.width],
-            "dtype": str(source.original.dtype),
+            "dtype": source.dtype,
             "working_copy": source.working_copy,
             "upper_bound_kind": bound.kind,
         },

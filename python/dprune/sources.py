@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dprune import _core
 from dprune.curvature import Float64
+from dprune.factored import FactoredRows
 from dprune.head import LastLayer
 from dprune.influence import InfluenceRows
 
@@ -43,7 +44,8 @@ class Source:
         if self.working_copy:
             for start in range(0, self.n, _BLOCK):
                 dense[start : start + _BLOCK] = self.original[start : start + _BLOCK]
-        self.store = _core.DenseRows(dense)
+        self.dtype = str(self.original.dtype)
+        self.store: _core.Rows = _core.DenseRows(dense)
 
     def group_sums(self, labels: npt.NDArray[np.int64], groups: int) -> Float64:
         """Sum of the rows of each group, (groups, N) float64; label -1: in none."""
@@ -98,16 +100,85 @@ class Source:
         norms = np.concatenate(
             [_core.squared_norms(block, self.threads) for _, block in self._blocks()]
         )
-        bad = ~np.isfinite(norms)
-        if bad.any():
-            raise ValueError(f"S must be finite, found NaN or Inf in row {int(bad.argmax())}")
-        largest = float(norms.max())
-        if largest > _LARGEST_SQUARE or 0.0 < largest < _LEAST_SQUARE:
-            raise ValueError(
-                f"S must suit float32 arithmetic, found rows of norm {largest**0.5:.1e}; "
-                "rescale S (and eps)"
-            )
-        return norms
+        return _checked(norms)
+
+
+class FactoredSource(Source):
+    """Rows b_i (x) a_i, never multiplied out; float64 sums are of the float32 factors."""
+
+    def __init__(self, S: FactoredRows, threads: int, head: LastLayer | None = None) -> None:
+        self.head = head
+        self.factors = S
+        self.n, self.width = S.shape
+        self.threads = threads
+        self.dtype = "float32 factors"
+        self.working_copy = False
+        self.factored_store = _core.FactoredRows(S.b, S.a)
+        self.store = self.factored_store
+        self.squared_norms = _checked(self.factored_store.squared_norms(threads))
+
+    def group_sums(self, labels: npt.NDArray[np.int64], groups: int) -> Float64:
+        """Sum of the rows of each group, (groups, N) float64; label -1: in none."""
+        sums = np.zeros((groups, self.width))
+        self.factored_store.add_groups(labels, sums, self.threads)
+        return sums
+
+    def dots(self, v: Float64) -> Float64:
+        """Inner products of all rows with v, in float64."""
+        matrix = v.reshape(self.factors.b.shape[1], -1)
+        parts = [np.einsum("ij,ij->i", a @ matrix.T, b) for _, b, a in self._factor_blocks()]
+        return np.concatenate(parts)
+
+    def weighted_sum(self, weights: Float64) -> Float64:
+        """Sum of the rows times these weights, in float64."""
+        total = np.zeros((self.factors.b.shape[1], self.factors.a.shape[1]))
+        for start, b, a in self._factor_blocks():
+            total += (b * weights[start : start + len(b), None]).T @ a
+        return total.reshape(-1)
+
+    def mean_square_columns(self) -> Float64:
+        """Mean square of each column."""
+        total = np.zeros((self.factors.b.shape[1], self.factors.a.shape[1]))
+        for _, b, a in self._factor_blocks():
+            total += (b * b).T @ (a * a)
+        return total.reshape(-1) / self.n
+
+    def _factor_blocks(self) -> Iterator[tuple[int, Float64, Float64]]:
+        for start in range(0, self.n, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            yield start, self.factors.b[part].astype(float), self.factors.a[part].astype(float)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the data set where the rows carry a head, else of the factors."""
+        if self.head is not None:
+            return self.head.fingerprint
+        digest = hashlib.sha256(f"dprune factored S {self.factors.b.shape}".encode())
+        digest.update(self.factors.b)
+        digest.update(self.factors.a)
+        return digest.hexdigest()
+
+
+def source_of(S: Any, threads: int) -> Source:
+    """The source for whatever was given as S."""
+    if isinstance(S, InfluenceRows) and S.factors is not None:
+        return FactoredSource(FactoredRows(*S.factors), threads, S.head)
+    if isinstance(S, FactoredRows):
+        return FactoredSource(S, threads)
+    return Source(S, threads)
+
+
+def _checked(norms: Float64) -> Float64:
+    """Squared norms, if the solver can work with rows of such norms."""
+    bad = ~np.isfinite(norms)
+    if bad.any():
+        raise ValueError(f"S must be finite, found NaN or Inf in row {int(bad.argmax())}")
+    largest = float(norms.max())
+    if largest > _LARGEST_SQUARE or 0.0 < largest < _LEAST_SQUARE:
+        raise ValueError(
+            f"S must suit float32 arithmetic, found rows of norm {largest**0.5:.1e}; "
+            "rescale S (and eps)"
+        )
+    return norms
 
 
 def _as_matrix(S: Any) -> npt.NDArray[Any]:
