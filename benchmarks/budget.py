@@ -2,8 +2,8 @@
 
 python benchmarks/budget.py [time limit in seconds]
 
-eps is bisected so that the bound lies at .5, .65 and .8 n; a share that the bound exceeds already at
-eps = 0 is left out.
+eps is bisected so that the bound lies at .5, .65 and .8 n; a share that the bound
+exceeds already at eps = 0 is left out.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ def main(limit: float = 10.0) -> None:
                     low, high = (low, eps) if bound.removed > share * n else (eps, high)
                 eps = high
                 if eps < 1e-4 * float(np.linalg.norm(total)):
-                    print(
-                        f"{name:8s} {reweight:3.1f}  {share:6.2f}  bound at eps=0 is {bound.removed}"
-                    )
+                    print(f"{name:8s} {reweight:3.1f}  {share:6.2f}  exceeded at eps = 0")
                     continue
                 r = dprune.prune(S, eps, reweight=reweight, time_limit=limit, threads=2)
                 W = r.mask.astype(np.float64)
@@ -48,7 +46,8 @@ def main(limit: float = 10.0) -> None:
                 change = np.linalg.norm(W @ S - reweight * m * total / n) / (1 - reweight * m / n)
                 assert change <= eps * (1 + 1e-9)
                 print(
-                    f"{name:8s} {reweight:3.1f}  {share:6.2f}  {eps:9.3f}  {m:7d} {r.upper_bound:6d}"
+                    f"{name:8s} {reweight:3.1f}  {share:6.2f}  {eps:9.3f}  {m:7d} "
+                    f"{r.upper_bound:6d}"
                     f"  {1 - m / r.upper_bound:5.2%}  {r.seconds:6.1f}",
                     flush=True,
                 )

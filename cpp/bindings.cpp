@@ -155,9 +155,9 @@ Monitor::Hook python_hook(const std::optional<Callback>& callback) {
 }
 
 std::unique_ptr<FixedSizeSolver> make_solver(const std::string& name, const Problem& problem,
-                                             std::uint64_t seed, int threads) {
+                                             std::uint64_t seed, int threads, double seconds) {
   if (name == "anneal") return std::make_unique<Annealer>(problem, seed);
-  if (name == "block") return std::make_unique<BlockAnnealer>(problem, seed, threads);
+  if (name == "block") return std::make_unique<BlockAnnealer>(problem, seed, threads, seconds);
   throw std::invalid_argument("unknown solver " + name);
 }
 
@@ -196,7 +196,7 @@ py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>&
   {
     const py::gil_scoped_release release;
     const Effort effort{sweeps, time_limit};
-    const auto engine = make_solver(solver, problem, seed, threads);
+    const auto engine = make_solver(solver, problem, seed, threads, time_limit);
     solution = m ? engine->solve(*m, {}, effort, 0.0, monitor)
                  : solve_budget(problem, eps, ceiling, *engine, effort, monitor);
   }

@@ -234,7 +234,8 @@ class BlockAnnealer::Walk {
   std::vector<Index> rows_;
 };
 
-BlockAnnealer::BlockAnnealer(const Problem& problem, std::uint64_t seed, int threads)
+BlockAnnealer::BlockAnnealer(const Problem& problem, std::uint64_t seed, int threads,
+                             double seconds)
     : problem_(problem),
       // Hot enough that the largest rows move too: real heads have rows of 100 times the mean.
       // Among few rows each meets the full length of the others.
@@ -242,7 +243,7 @@ BlockAnnealer::BlockAnnealer(const Problem& problem, std::uint64_t seed, int thr
                    ? largest(problem)
                    : std::max(0.05 * mean(problem), 0.03 * largest(problem))),
       kappa_(0.02 * mean(problem)),
-      blocks_(problem, kappa_),
+      blocks_(problem, kappa_, seconds),
       seed_(seed),
       threads_(threads) {}
 

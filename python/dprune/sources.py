@@ -71,7 +71,8 @@ class Source:
         total = np.zeros(self.width)
         for _, block in self._float64_blocks():
             total += np.einsum("ij,ij->j", block, block)
-        return total / self.n
+        mean: Float64 = total / self.n
+        return mean
 
     def _float64_blocks(self) -> Iterator[tuple[int, Float64]]:
         for start in range(0, self.n, _BLOCK):
@@ -141,7 +142,8 @@ class FactoredSource(Source):
         total = np.zeros((self.factors.b.shape[1], self.factors.a.shape[1]))
         for _, b, a in self._factor_blocks():
             total += (b * b).T @ (a * a)
-        return total.reshape(-1) / self.n
+        mean: Float64 = total.reshape(-1) / self.n
+        return mean
 
     def _factor_blocks(self) -> Iterator[tuple[int, Float64, Float64]]:
         for start in range(0, self.n, _BLOCK):
@@ -153,8 +155,8 @@ class FactoredSource(Source):
         if self.head is not None:
             return self.head.fingerprint
         digest = hashlib.sha256(f"dprune factored S {self.factors.b.shape}".encode())
-        digest.update(self.factors.b)
-        digest.update(self.factors.a)
+        digest.update(self.factors.b.tobytes())
+        digest.update(self.factors.a.tobytes())
         return digest.hexdigest()
 
 
