@@ -186,7 +186,8 @@ def prune(
     bound = Bound(most if m is None else m, "trivial")
     if eps is not None:
         caps = rules.sizes - rules.floors
-        bound = dual_bound(source, everything, eps, c, rules.labels, caps, rules.protect)
+        share = 10.0 if time_limit is None else 0.2 * time_limit
+        bound = dual_bound(source, everything, eps, c, rules.labels, caps, rules.protect, share)
     left = max(1e-3, math.inf if time_limit is None else time_limit - time.perf_counter() + start)
     with ExitStack() as stack:
         watchers = [] if callback is None else [callback]
