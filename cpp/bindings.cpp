@@ -155,9 +155,9 @@ Monitor::Hook python_hook(const std::optional<Callback>& callback) {
 }
 
 std::unique_ptr<FixedSizeSolver> make_solver(const std::string& name, const Problem& problem,
-                                             std::uint64_t seed, int threads) {
+                                             std::uint64_t seed, int threads, double seconds) {
   if (name == "anneal") return std::make_unique<Annealer>(problem, seed);
-  if (name == "block") return std::make_unique<BlockAnnealer>(problem, seed, threads);
+  if (name == "block") return std::make_unique<BlockAnnealer>(problem, seed, threads, seconds);
   throw std::invalid_argument("unknown solver " + name);
 }
 
@@ -196,7 +196,7 @@ py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>&
   {
     const py::gil_scoped_release release;
     const Effort effort{sweeps, time_limit};
-    const auto engine = make_solver(solver, problem, seed, threads);
+    const auto engine = make_solver(solver, problem, seed, threads, time_limit);
     solution = m ? engine->solve(*m, {}, effort, 0.0, monitor)
                  : solve_budget(problem, eps, ceiling, *engine, effort, monitor);
   }
@@ -251,15 +251,34 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init(
                [](const Array<float>& S) { return std::make_unique<DenseRows>(matrix(S, "S")); }),
            "S"_a.noconvert(), py::keep_alive<1, 2>());
-  py::class_<FactoredRows, Rows>(m, "FactoredRows",
-                                 "Rows b_i (x) a_i of two float32 matrices, not copied.")
+
+  py::class_<FactoredRows, Rows>(m, "FactoredRows", "Rows b_i (x) a_i, held as their factors.")
       .def(py::init([](const Array<float>& b, const Array<float>& a) {
-             const auto left = matrix(b, "b");
-             const auto right = matrix(a, "a");
-             require(left.rows == right.rows, "a must have as many rows as b");
-             return std::make_unique<FactoredRows>(left, right);
+             return std::make_unique<FactoredRows>(matrix(b, "b"), matrix(a, "a"));
            }),
-           "b"_a.noconvert(), "a"_a.noconvert(), py::keep_alive<1, 2>(), py::keep_alive<1, 3>());
+           "b"_a.noconvert(), "a"_a.noconvert(), py::keep_alive<1, 2>(), py::keep_alive<1, 3>())
+      .def(
+          "add_groups",
+          [](const FactoredRows& rows, const Array<Index>& labels, Array<double>& sums,
+             int threads) {
+            const Index* group = vector_of(labels, rows.size(), "labels");
+            require(sums.ndim() == 2 && sums.shape(1) == rows.width(),
+                    "sums must have the width of the rows");
+            const MatrixView<double> total{sums.mutable_data(), sums.shape(0), rows.width()};
+            require(*std::max_element(group, group + rows.size()) < total.rows,
+                    "labels must name a row of sums");
+            const py::gil_scoped_release release;
+            rows.add_groups(group, total, threads);
+          },
+          "labels"_a.noconvert(), "sums"_a.noconvert(), "threads"_a)
+      .def(
+          "squared_norms",
+          [](const FactoredRows& rows, int threads) {
+            Array<double> norms(rows.size());
+            rows.squared_norms(norms.mutable_data(), threads);
+            return norms;
+          },
+          "threads"_a);
 
   m.def("removed_counts", &removed_counts, "labels"_a.noconvert(), "floors"_a.noconvert(),
         "proportional"_a, "m"_a,

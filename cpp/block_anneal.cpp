@@ -113,7 +113,7 @@ class BlockAnnealer::Walk {
   }
 
   // The exact search for the best swaps among the rows that are cheapest to flip.
-  void finish(Monitor& monitor) {
+  void finish(double visited, Monitor& monitor) {
     const Index n = blocks_.free_rows();
     const bool whole = blocks_.count() == 1;
     Subset subset(problem_, subset_.target(), best_.mask());
@@ -139,8 +139,11 @@ class BlockAnnealer::Walk {
       K.resize(last * last);
       problem_.rows.gram(rows.data(), last, K.data());
     }
+    // A swap looks at all pairs; together they may cost as much as the walk's proposals did.
+    const auto pairs = static_cast<double>(rows.size()) * static_cast<double>(rows.size()) / 2.0;
+    const auto most = static_cast<Index>(std::ceil(kPasses * visited / pairs));
     search_swaps(problem_, rows.data(), static_cast<Index>(rows.size()),
-                 whole ? blocks_.gram(0) : K.data(), whole ? kPatience : 0, subset, monitor);
+                 whole ? blocks_.gram(0) : K.data(), most, whole ? kPatience : 0, subset, monitor);
     best_.replace(subset);
   }
 
@@ -234,7 +237,8 @@ class BlockAnnealer::Walk {
   std::vector<Index> rows_;
 };
 
-BlockAnnealer::BlockAnnealer(const Problem& problem, std::uint64_t seed, int threads)
+BlockAnnealer::BlockAnnealer(const Problem& problem, std::uint64_t seed, int threads,
+                             double seconds)
     : problem_(problem),
       // Hot enough that the largest rows move too: real heads have rows of 100 times the mean.
       // Among few rows each meets the full length of the others.
@@ -242,7 +246,7 @@ BlockAnnealer::BlockAnnealer(const Problem& problem, std::uint64_t seed, int thr
                    ? largest(problem)
                    : std::max(0.05 * mean(problem), 0.03 * largest(problem))),
       kappa_(0.02 * mean(problem)),
-      blocks_(problem, kappa_),
+      blocks_(problem, kappa_, seconds),
       seed_(seed),
       threads_(threads) {}
 
@@ -306,7 +310,7 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
       if (progress >= 1.0) break;
       sweep(cooling.temperature(progress));
     }
-    if (n > 1 && !over()) walk.finish(monitor);
+    if (n > 1 && !over()) walk.finish(visited, monitor);
     monitor.record(problem_.change(walk.best().norm(), m), m);
     if (walk.reached()) {
       Index seen = first_reached;

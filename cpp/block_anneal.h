@@ -28,7 +28,7 @@ namespace dprune {
 
 class BlockAnnealer final : public FixedSizeSolver {
  public:
-  BlockAnnealer(const Problem& problem, std::uint64_t seed, int threads);
+  BlockAnnealer(const Problem& problem, std::uint64_t seed, int threads, double seconds);
 
   Solution solve(Index m, const Mask& start, const Effort& effort, double target,
                  Monitor& monitor) override;

@@ -13,11 +13,16 @@ constexpr Index kSmall = 2048;
 // A block's Gram matrix should stay in the second-level cache, and all of them in memory.
 constexpr Index kWidest = 256;
 constexpr Index kNarrowest = 64;
+constexpr Index kNarrowestInHaste = 16;
+// Under a time limit: the share of it that Gram matrices may take, at a cautious speed.
+constexpr double kGramShare = 0.1;
+constexpr double kProductsPerSecond = 4e10;
 constexpr Index kMostGramNumbers = Index{1} << 27;
 
 }  // namespace
 
-Blocks::Blocks(const Problem& problem, double kappa) : problem_(problem), kappa_(kappa) {
+Blocks::Blocks(const Problem& problem, double kappa, double seconds)
+    : problem_(problem), kappa_(kappa) {
   double largest = 0.0;
   for (Index i = 0; i < problem.size(); ++i) {
     if (problem.protect[i]) continue;
@@ -29,6 +34,11 @@ Blocks::Blocks(const Problem& problem, double kappa) : problem_(problem), kappa_
   if (n > kSmall) {
     width_ = kWidest;
     while (width_ > kNarrowest && n * width_ > kMostGramNumbers) width_ /= 2;
+    const double products = static_cast<double>(n) * static_cast<double>(problem.rows.width());
+    while (width_ > kNarrowestInHaste &&
+           products * static_cast<double>(width_) / kProductsPerSecond > kGramShare * seconds) {
+      width_ /= 2;
+    }
     if (!problem.rows.sequential()) {
       constexpr int kNothing = 64;  // octaves below the largest
       std::vector<int> octave(problem.size(), kNothing);

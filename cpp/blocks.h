@@ -14,8 +14,9 @@ namespace dprune {
 
 class Blocks {
  public:
-  // kappa: the weight of a squared excess of a stratum, built into the matrices.
-  Blocks(const Problem& problem, double kappa);
+  // kappa: the weight of a squared excess of a stratum, built into the matrices. seconds: time
+  // there is in all; where it is short the blocks are narrower, and their matrices sooner there.
+  Blocks(const Problem& problem, double kappa, double seconds);
 
   Index count() const { return static_cast<Index>(least_.size()); }
   Index width() const { return width_; }  // rows of the widest block

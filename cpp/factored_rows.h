@@ -1,7 +1,7 @@
-// Rows that are outer products, S_i = b_i (x) a_i flattened with b's index slow: k + d numbers a
-// row in place of k d.
+// Rows S_i = b_i (x) a_i held as their factors: n (k + d) numbers in place of n k d.
 //
-//   <S_i, S_j> = <b_i, b_j> <a_i, a_j>        <S_i, u> = b_i^T U a_i,  u = U (k x d)
+// Inner products factor, <S_i, S_j> = <b_i, b_j> <a_i, a_j>, and so do those with a running sum U
+// (k x d): <S_i, U> = b_i^T U a_i, for a block of rows a matrix product A U^T and a dot product.
 #pragma once
 
 #include "rows.h"
@@ -10,7 +10,8 @@ namespace dprune {
 
 class FactoredRows final : public Rows {
  public:
-  FactoredRows(MatrixView<const float> b, MatrixView<const float> a) : b_(b), a_(a) {}
+  // b is n x k, a is n x d; b's index is the slow one of a row.
+  FactoredRows(MatrixView<const float> b, MatrixView<const float> a);
 
   Index size() const override { return b_.rows; }
   Index width() const override { return b_.cols * a_.cols; }

@@ -207,6 +207,33 @@ DPRUNE_CLONES void axpy(double alpha, const double* x, double* y, Index size) {
   for (Index j = 0; j < size; ++j) y[j] += alpha * x[j];
 }
 
+DPRUNE_CLONES void add_outer_products(const float* const* B, Index begin, Index end,
+                                      const float* const* A, Index width_a, Index count,
+                                      double* U) {
+  for (Index p = begin; p < end; ++p) {
+    double* row = U + p * width_a;
+    Index q = 0;
+    for (; q + 4 * kDoubles <= width_a; q += 4 * kDoubles) {
+      Double8 sum[4];
+      std::memcpy(sum, row + q, sizeof sum);
+      for (Index i = 0; i < count; ++i) {
+        const auto b = static_cast<double>(B[i][p]);
+        for (Index k = 0; k < 4; ++k) {
+          for (Index l = 0; l < kDoubles; ++l) {
+            sum[k][l] += b * static_cast<double>(A[i][q + k * kDoubles + l]);
+          }
+        }
+      }
+      std::memcpy(row + q, sum, sizeof sum);
+    }
+    for (; q < width_a; ++q) {
+      for (Index i = 0; i < count; ++i) {
+        row[q] += static_cast<double>(B[i][p]) * static_cast<double>(A[i][q]);
+      }
+    }
+  }
+}
+
 DPRUNE_CLONES double squared_norm(const float* a, Index size) {
   Double8 sum = {};
   Index j = 0;

@@ -32,6 +32,10 @@ void axpy(float alpha, const float* x, float* y, Index size);
 void axpy(double alpha, const float* x, double* y, Index size);
 void axpy(double alpha, const double* x, double* y, Index size);
 
+// U[p * width_a + q] += sum_i B_i[p] A_i[q] in float64, for columns begin..end of B.
+void add_outer_products(const float* const* B, Index begin, Index end, const float* const* A,
+                        Index width_a, Index count, double* U);
+
 // <a, a> in float64
 double squared_norm(const float* a, Index size);
 double squared_norm(const double* a, Index size);

@@ -16,7 +16,7 @@ constexpr double kLeastGain = 1e-6;
 }  // namespace
 
 void search_swaps(const Problem& problem, const Index* rows, Index count, const float* K,
-                  Index patience, Subset& subset, Monitor& monitor) {
+                  Index most, Index patience, Subset& subset, Monitor& monitor) {
   const Quotas& quotas = problem.quotas;
   std::vector<float> r(count);
   problem.rows.dots(rows, count, subset.sum(), r.data());
@@ -35,7 +35,7 @@ void search_swaps(const Problem& problem, const Index* rows, Index count, const 
   };
 
   Index since_best = 0;
-  for (Index step = 1; !monitor.stop(); ++step) {
+  for (Index step = 1; step <= most && !monitor.stop(); ++step) {
     double least = std::numeric_limits<double>::infinity();
     Index out = -1;
     Index in = -1;

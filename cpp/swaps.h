@@ -11,9 +11,10 @@
 
 namespace dprune {
 
-// K is the plain Gram matrix of the rows. patience: swaps without improvement before it ends; 0
-// ends at the first minimum. The subset, on target before, is on target after, and never worse.
+// K is the plain Gram matrix of the rows. It ends after `most` swaps, or `patience` swaps without
+// improvement (0: at the first minimum). The subset, on target before, is on target after, and
+// never worse.
 void search_swaps(const Problem& problem, const Index* rows, Index count, const float* K,
-                  Index patience, Subset& subset, Monitor& monitor);
+                  Index most, Index patience, Subset& subset, Monitor& monitor);
 
 }  // namespace dprune

@@ -69,6 +69,27 @@ def test_choose_reweight_takes_them(rows):
     assert len(choice.scores) == 3
 
 
+def factors(n, k, d):
+    rng = np.random.default_rng(0)
+    return (
+        rng.standard_normal((n, k), dtype=np.float32),
+        rng.standard_normal((n, d), dtype=np.float32),
+    )
+
+
+def test_factored_rows_same_bits_on_any_threads():
+    rows = dprune.FactoredRows(*factors(4000, 4, 30))
+    masks = [dprune.prune(rows, m=900, sweeps=15, threads=threads).mask for threads in (1, 2, 7)]
+    assert all((mask == masks[0]).all() for mask in masks[1:])
+
+
+def test_factored_rows_within_eps():
+    b, a = factors(400, 3, 8)
+    r = dprune.prune(dprune.FactoredRows(b + 0.5, a + 0.5), 60.0, sweeps=300)
+    assert r.norm <= 60.0
+    assert 0 < len(r.removed) <= r.upper_bound
+
+
 @pytest.mark.parametrize(
     ("b", "a", "error", "match"),
     [

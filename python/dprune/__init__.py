@@ -7,6 +7,7 @@ __version__ = _version("dprune")
 from dprune import scores
 from dprune.certify import RefitCheck, refit_check
 from dprune.choose import ReweightChoice, choose_reweight
+from dprune.curve import Curve, curve
 from dprune.factored import FactoredRows
 from dprune.guarantee import PrunedHead, prune_head
 from dprune.head import LastLayer, last_layer_gradients
@@ -18,6 +19,7 @@ from dprune.solve import Progress, prune
 from dprune.trajectory import Trajectory
 
 __all__ = [
+    "Curve",
     "FactoredRows",
     "InfluenceRows",
     "LastLayer",
@@ -30,6 +32,7 @@ __all__ = [
     "Status",
     "Trajectory",
     "choose_reweight",
+    "curve",
     "influence",
     "last_layer_gradients",
     "load",

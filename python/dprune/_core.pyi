@@ -22,9 +22,13 @@ class DenseRows(Rows):
         ...
 class FactoredRows(Rows):
     """
-    Rows b_i (x) a_i of two float32 matrices, not copied.
+    Rows b_i (x) a_i, held as their factors.
     """
     def __init__(self, b: numpy.typing.NDArray[numpy.float32], a: numpy.typing.NDArray[numpy.float32]) -> None:
+        ...
+    def add_groups(self, labels: numpy.typing.NDArray[numpy.int64], sums: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def squared_norms(self, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
         ...
 @typing.overload
 def add_groups(block: numpy.typing.NDArray[numpy.float32], labels: numpy.typing.NDArray[numpy.int64], sums: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:

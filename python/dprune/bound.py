@@ -12,6 +12,7 @@ machine; any v gives a valid bound, so the minimiser need not be exact.
 from __future__ import annotations
 
 import math
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ _TRIVIAL_SHARE = 0.99
 # Numbers of S that the minimisation may read.
 _NUMBERS = 3e10
 _MOST_STEPS = 400
+_SECONDS = 10.0
 # Widths of the rounded corner of the hinge, one after the other.
 _CORNERS = (0.3, 0.03)
 
@@ -45,6 +47,7 @@ def dual_bound(
     labels: npt.NDArray[np.int64],
     caps: npt.NDArray[np.int64],
     protect: npt.NDArray[np.uint8],
+    seconds: float = _SECONDS,
 ) -> Bound:
     """Bound Eq. 3 from above.
 
@@ -62,6 +65,8 @@ def dual_bound(
         Most that may leave each group.
     protect : (n,) bool
         Never removed.
+    seconds : float
+        About how long the minimisation may take; any time gives a valid bound.
     """
     n = source.n
     trivial = Bound(int(min(caps.sum(), n - 1)), "trivial")
@@ -85,7 +90,10 @@ def dual_bound(
         return eps * norm + float(a[order][rank < caps[labels[order]]].sum())
 
     # Along the sum of the rows one pass suffices.
+    start = time.perf_counter()
     along = 1.0 - hinges(total / length) - reweight * eps / n
+    # A step reads S twice, and now and then a third time.
+    affordable = seconds / (3 * len(_CORNERS) * max(time.perf_counter() - start, 1e-6))
     found = scipy.optimize.minimize_scalar(
         lambda t: value(
             abs(t), np.where(protect == 0, 1.0 - abs(t) * (reweight * eps / n + along), 0.0)
@@ -100,7 +108,7 @@ def dual_bound(
 
     # Rounded hinges and norm, minimised by L-BFGS in units of the columns' spread.
     scale = 1.0 / np.sqrt(np.maximum(source.mean_square_columns(), 1e-300))
-    steps = int(min(_MOST_STEPS, _NUMBERS / (n * source.width)))
+    steps = int(min(_MOST_STEPS, _NUMBERS / (n * source.width), affordable))
     for corner in _CORNERS:
 
         def rounded(x: Float64, corner: float = corner) -> tuple[float, Float64]:

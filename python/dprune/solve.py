@@ -29,7 +29,6 @@ _SOLVERS = ("block", "anneal")
 # sweeps. Proposals within a block are cheap, and small problems get many.
 _AUTO = {"block": (3e9, 64, 200, 200_000), "anneal": (2e10, 0, 200, 20_000)}
 
-
 # Numbers of stratum means held at once when the random norm is computed.
 _MEAN_NUMBERS = 1 << 25
 
@@ -190,7 +189,8 @@ def prune(
     bound = Bound(most if m is None else m, "trivial")
     if eps is not None:
         caps = rules.sizes - rules.floors
-        bound = dual_bound(source, everything, eps, c, rules.labels, caps, rules.protect)
+        share = 10.0 if time_limit is None else 0.2 * time_limit
+        bound = dual_bound(source, everything, eps, c, rules.labels, caps, rules.protect, share)
     left = max(1e-3, math.inf if time_limit is None else time_limit - time.perf_counter() + start)
     with ExitStack() as stack:
         watchers = [] if callback is None else [callback]
@@ -339,7 +339,8 @@ def random_norm(
         part = np.arange(first, min(first + some, strata))
         local = np.where((labels >= first) & (labels <= part[-1]), labels - first, -1)
         part = part[f[part] > 0]
-        mu = source.group_sums(local, some)[part - first] / f[part, None]
+        sums = source.group_sums(local, min(some, strata - first))
+        mu = sums[part - first] / f[part, None]
         spread = np.maximum(squares[part] / f[part] - np.einsum("ij,ij->i", mu, mu), 0.0)
         k = counts[part]
         variance += float(np.sum(k * (f[part] - k) / np.maximum(f[part] - 1, 1) * spread))

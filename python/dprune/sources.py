@@ -167,18 +167,14 @@ class FactoredSource(Source):
 
     def __init__(self, S: FactoredRows, head: LastLayer | None, threads: int) -> None:
         self._factors = S
-        norms = _core.squared_norms(S.b, threads) * _core.squared_norms(S.a, threads)
-        super().__init__(S.shape, norms, head, threads)
-        self.store = _core.FactoredRows(S.b, S.a)
+        self._factored = _core.FactoredRows(S.b, S.a)
+        self.store = self._factored
+        super().__init__(S.shape, self._factored.squared_norms(threads), head, threads)
 
     def group_sums(self, labels: npt.NDArray[np.int64], groups: int) -> Float64:
         """Sum of the rows of each group, (groups, N) float64; label -1: in none."""
         sums = np.zeros((groups, self.width))
-        for group in range(groups):
-            members = np.flatnonzero(labels == group)
-            for start in range(0, len(members), _BLOCK):
-                b, a = self._float64(members[start : start + _BLOCK])
-                sums[group] += (b.T @ a).ravel()
+        self._factored.add_groups(labels, sums, self.threads)
         return sums
 
     def dots(self, v: Float64) -> Float64:
