@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse.linalg
 
 from dprune import _core
 from dprune.assembly import softmax_hessian
@@ -23,8 +24,6 @@ from dprune.design import Float64 as Float64
 
 # Columns that one conjugate-gradient run carries side by side, for its temporaries' sake.
 _COLUMNS = 256
-# Power iterations for the largest eigenvalue: an estimate from below.
-_POWER_STEPS = 100
 
 
 def contrasts(classes: int) -> Float64:
@@ -227,17 +226,17 @@ class Hessian(Curvature):
 
     @cached_property
     def largest_eigenvalue(self) -> float:
-        """``lambda_max(H)`` by power iteration from the Kronecker factors' leading vector."""
-        a_vectors, b_vectors, _ = self._preconditioner
-        vector = np.outer(b_vectors[:, -1], a_vectors[:, -1]).reshape(-1, 1)
-        value = 0.0
-        for _ in range(_POWER_STEPS):
-            image = self.product(vector)
-            previous, value = value, float(np.linalg.norm(image))
-            vector = image / value
-            if value - previous <= 1e-3 * value:
-                break
-        return value
+        """``lambda_max(H)`` by Lanczos iteration (ARPACK), from a fixed random vector."""
+        operator = scipy.sparse.linalg.LinearOperator(
+            (self.width, self.width),
+            matvec=lambda v: self.product(v.reshape(-1, 1)).ravel(),
+            dtype=np.float64,
+        )
+        start = np.random.default_rng(0).standard_normal(self.width)
+        found = scipy.sparse.linalg.eigsh(
+            operator, k=1, which="LA", tol=1e-4, v0=start, return_eigenvectors=False
+        )
+        return float(found[0])
 
 
 class SquaredHessian(Curvature):

@@ -46,7 +46,7 @@ EPS_SHARE = 0.5
 CHOICE_SEEDS = (10, 11, 12)
 VALIDATION = 0.2
 # Nine subsets that only serve the choice need not be polished.
-CHOICE_SWEEPS = 4000
+CHOICE_SWEEPS = 200
 
 # Training processes at once: one a core.
 WORKERS = -1

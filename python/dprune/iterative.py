@@ -6,7 +6,7 @@ residual. LiSSA is what the paper used and stands here for comparison: the recur
     x <- v + (I - H_batch / scale) x,        x / scale -> H^-1 v
 
 (Agarwal, Bullins and Hazan, 2017) with the true weight decay inside H as the only damping and
-``scale`` above the largest eigenvalue, which power iteration gives. It needs
+``scale`` above the largest eigenvalue, which Lanczos iteration gives. It needs
 ``lambda_max / lam`` times the logarithm of the accuracy in steps, and the noise of its batches
 remains in the answer.
 """

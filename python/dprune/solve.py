@@ -27,7 +27,7 @@ from dprune.sources import Source, source_of
 _SOLVERS = ("block", "anneal")
 # sweeps="auto": numbers of S read in all, numbers that a proposal costs besides, least and most
 # sweeps. Proposals within a block are cheap, and small problems get many.
-_AUTO = {"block": (3e9, 64, 200, 200_000), "anneal": (2e10, 0, 200, 20_000)}
+_AUTO = {"block": (1e9, 64, 200, 200_000), "anneal": (2e10, 0, 200, 20_000)}
 
 # Numbers of stratum means held at once when the random norm is computed.
 _MEAN_NUMBERS = 1 << 25
