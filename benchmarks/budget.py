@@ -15,7 +15,7 @@ import numpy as np
 import dprune
 import instances
 from dprune.bound import dual_bound
-from dprune.sources import Source
+from dprune.sources import source_of
 
 
 def main(limit: float = 10.0) -> None:
@@ -23,7 +23,7 @@ def main(limit: float = 10.0) -> None:
     print("instance   c  bound/n       eps  removed  bound   gap   seconds")
     for name in ("E1", "E2", "E3"):
         S = instances.budget(name).S
-        source = Source(S, 2)
+        source = source_of(S, 2)
         n = len(S)
         total = source.group_sums(np.zeros(n, dtype=np.int64), 1)[0]
         one = np.zeros(n, dtype=np.int64)

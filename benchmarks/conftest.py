@@ -3,15 +3,6 @@
 from __future__ import annotations
 
 
-def pytest_collect_file(parent, file_path):
-    """Collect the bench_*.py files of this folder."""
-    import pytest
-
-    if file_path.name.startswith("bench_") and file_path.suffix == ".py":
-        return pytest.Module.from_parent(parent, path=file_path)
-    return None
-
-
 def pytest_terminal_summary(terminalreporter, config):
     """One line a benchmark."""
     session = getattr(config, "_benchmarksession", None)
