@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from dprune import __version__, _core
 from dprune._checks import class_labels, feature_matrix, integer_vector
+from dprune.constraints import constraints, goal
 from dprune.curvature import Float64
 from dprune.influence import InfluenceRows
 from dprune.result import TRACE, PruneResult, Status
-from dprune.solve import _constraints, _goal, certificate, random_norm
+from dprune.solve import certificate, random_norm
 from dprune.sources import source_of
 from dprune.trajectory import Trajectory
 
@@ -244,9 +245,9 @@ def prune_scores(
     c = float(reweight)
     if not 0.0 <= c <= 1.0:
         raise ValueError(f"reweight must lie in [0, 1], found {reweight}")
-    _, size = _goal(None, m, fraction, n, c)
+    _, size = goal(None, m, fraction, n, c)
     assert size is not None
-    rules = _constraints(n, groups, balance, min_keep, protect)
+    rules = constraints(n, groups, balance, min_keep, protect)
     if size > rules.most_removable:
         raise ValueError(
             f"m must be at most {rules.most_removable} under min_keep={min_keep} and "
