@@ -2,7 +2,8 @@
 //
 // Each loop is compiled once per instruction set and chosen when the library is loaded. Sums run
 // in a fixed number of accumulators that are added in a fixed order, so that every instruction
-// set gives the same bits.
+// set gives the same bits. The matrix products alone fuse multiplication and addition where the
+// processor can: their last bits, and so block annealing's walk, can differ between processors.
 #pragma once
 
 #include "matrix.h"

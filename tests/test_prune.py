@@ -37,13 +37,14 @@ def random_instance(seed: int):
     return S, most, reweight, rules, rng
 
 
+@pytest.mark.parametrize("solver", ["block", "anneal"])
 @pytest.mark.parametrize("seed", range(120))
-def test_fixed_size_equals_enumeration(seed):
+def test_fixed_size_equals_enumeration(seed, solver):
     S, most, reweight, rules, rng = random_instance(seed)
     if most == 0:
         pytest.skip("nothing may be removed")
     m = int(rng.integers(1, min(most, len(S) - 1) + 1))
-    r = dprune.prune(S, m=m, reweight=reweight, **rules)
+    r = dprune.prune(S, m=m, reweight=reweight, solver=solver, **rules)
     masks = r.mask[None].astype(float)
     assert oracle.feasible(masks, **rules).all()
     assert r.mask.sum() == m
@@ -51,15 +52,16 @@ def test_fixed_size_equals_enumeration(seed):
     assert r.norm == pytest.approx(best, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.parametrize("solver", ["block", "anneal"])
 @pytest.mark.parametrize("seed", range(120))
-def test_budget_equals_enumeration(seed):
+def test_budget_equals_enumeration(seed, solver):
     S, most, reweight, rules, rng = random_instance(1000 + seed)
     if most == 0:
         pytest.skip("nothing may be removed")
     eps = float(rng.choice([0.3, 1.0, 2.0]) * np.sqrt((S.astype(float) ** 2).sum(axis=1).mean()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # degenerate instances are instances too
-        r = dprune.prune(S, eps, reweight=reweight, **rules)
+        r = dprune.prune(S, eps, reweight=reweight, solver=solver, **rules)
     assert r.norm <= eps
     assert oracle.feasible(r.mask[None].astype(float), **rules).all()
     assert len(r.removed) == oracle.most_within(S, eps, reweight, **rules)
@@ -166,9 +168,9 @@ def test_same_seed_same_answer_on_any_number_of_threads():
 
 def test_golden_value():
     """Pins the random stream and the walk: a change here changes every user's answers."""
-    S = np.add.outer(np.arange(12), np.arange(3)) % 5 - 2.0
-    r = dprune.prune(S.astype(np.float32), m=5, seed=1, sweeps=50, solver="anneal")
-    assert r.norm == 0.0
+    S = np.add.outer(np.arange(40) ** 2, 7 * np.arange(5)) % 23 - 11.0
+    r = dprune.prune(S.astype(np.float32), m=12, seed=1, sweeps=3, solver="anneal")
+    assert r.removed.tolist() == [1, 2, 3, 4, 6, 8, 9, 10, 13, 31, 36, 38]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +289,8 @@ def test_callback_errors_surface():
         dprune.prune(S, m=700, sweeps=10**7, callback=fail)
 
 
-def test_interrupt_raises_soon():
+@pytest.mark.parametrize("solver", ["block", "anneal"])
+def test_interrupt_raises_soon(solver):
     S = np.random.default_rng(0).standard_normal((20_000, 500), dtype=np.float32)
     sent = []
 
@@ -298,7 +301,7 @@ def test_interrupt_raises_soon():
     timer = threading.Timer(1.0, interrupt)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        dprune.prune(S, m=5000, sweeps=10**7)
+        dprune.prune(S, m=5000, sweeps=10**7, solver=solver)
     # 0.2 s is the promise; the rest is for a busy machine.
     assert time.perf_counter() - sent[0] < 0.2 + 0.3
 
