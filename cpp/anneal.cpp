@@ -7,14 +7,16 @@
 namespace dprune {
 namespace {
 
-// The walk is cold when a proposal is accepted this seldom.
-constexpr double kColdAcceptance = 3e-6;
-// The pilot that looks for that temperature falls this far at most.
-constexpr double kPilotRange = 1e-9;
+// The quick fall that looks for the freezing point: temperature from sweep to sweep, the acceptance
+// at which the walk counts as frozen, and how deep, for what share of the budget, it may go.
+constexpr double kFall = 0.6;
+constexpr double kFrozen = 1e-3;
+constexpr double kRange = 1e-8;
+constexpr double kQuickShare = 0.2;
+// The slow fall ends at this multiple of the temperature at which the quick one froze.
+constexpr double kLift = 1.0;
 // Rounding errors of the float32 running sum are wiped out this often.
 constexpr std::int64_t kSweepsPerRefresh = 64;
-// Share of the sweeps that the pilot may use.
-constexpr double kPilotShare = 0.1;
 // Small problems are annealed several times: proposals are cheap and a single run can get stuck.
 constexpr Index kRestartRows = 2048;
 constexpr Index kMostRestarts = 16;
@@ -102,37 +104,29 @@ Solution Annealer::solve(Index m, const Mask& start, const Effort& effort, doubl
     return acceptance;
   };
 
-  // Pilot: a quick fall that finds the temperature at which the walk is cold.
-  const auto pilot_sweeps =
-      std::max<std::int64_t>(8, std::llround(kPilotShare * static_cast<double>(effort.sweeps)));
-  double coldest = hottest_;
+  // Share of the budget spent, in sweeps or by the clock.
   std::int64_t done = 0;
-  const double pilot_start = monitor.seconds();
-  while (done < pilot_sweeps && !finished()) {
-    coldest = hottest_ *
-              std::pow(kPilotRange, static_cast<double>(done) / static_cast<double>(pilot_sweeps));
-    ++done;
-    if (step(coldest) < kColdAcceptance) break;
-  }
+  const double started = monitor.seconds();
+  const auto spent = [&] {
+    const double by_work = static_cast<double>(done) / static_cast<double>(effort.sweeps);
+    const double by_clock = (monitor.seconds() - started) / effort.seconds;
+    if (by_clock > by_work) monitor.cut_short();
+    return std::max(by_work, by_clock);
+  };
 
-  // What is left, cut down where the clock will not allow it, so that every walk ends cold.
-  std::int64_t left = std::max<std::int64_t>(0, effort.sweeps - done);
-  const double pilot_seconds = monitor.seconds() - pilot_start;
-  const double affordable =
-      (effort.seconds - pilot_seconds) / pilot_seconds * static_cast<double>(done);
-  if (affordable < static_cast<double>(left)) {
-    left = std::max<std::int64_t>(0, static_cast<std::int64_t>(affordable));
-    monitor.cut_short();
+  double coldest = hottest_;
+  for (; spent() < kQuickShare && coldest > kRange * hottest_ && !finished(); ++done) {
+    if (step(coldest) < kFrozen) break;
+    coldest *= kFall;
   }
+  coldest = std::min(hottest_, kLift * coldest);
 
   const Index restarts =
       std::clamp<Index>(kRestartRows / std::max<Index>(1, problem_.size()), 1, kMostRestarts);
-  for (Index run = 0; run < restarts && !finished(); ++run) {
-    const std::int64_t length = std::max<std::int64_t>(2, left / restarts);
-    for (std::int64_t k = 0; k < length && !finished(); ++k) {
-      const double progress = static_cast<double>(k) / static_cast<double>(length - 1);
-      step(hottest_ * std::pow(coldest / hottest_, progress));
-    }
+  const double quick = std::min(1.0, spent());
+  for (double now = quick; now < 1.0 && !finished(); now = spent(), ++done) {
+    const double progress = (now - quick) / (1.0 - quick) * static_cast<double>(restarts);
+    step(hottest_ * std::pow(coldest / hottest_, progress - std::floor(progress)));
   }
   return {best.mask(), certified_norm(problem_, best.mask())};
 }

@@ -259,7 +259,8 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
   const bool single = walks == 1;
   const auto planned =
       static_cast<double>(effort.sweeps) * static_cast<double>(n) / static_cast<double>(walks);
-  const Index rounds = (walks + threads_ - 1) / std::min<Index>(threads_, walks);
+  const Index abreast = std::min<Index>(threads_, walks);
+  const Index rounds = (walks + abreast - 1) / abreast;
   const double seconds = effort.seconds / static_cast<double>(rounds);
   if (n > 0) blocks_.gram(0);
 
