@@ -22,6 +22,7 @@ using Double8 = double __attribute__((vector_size(64)));
 
 using Int16 = std::int32_t __attribute__((vector_size(64)));
 using Unsigned16 = std::uint32_t __attribute__((vector_size(64)));
+using Short16 = std::uint16_t __attribute__((vector_size(32)));
 
 constexpr Index kFloats = 16;
 constexpr Index kDoubles = 8;
@@ -32,6 +33,39 @@ constexpr Index kTile = 4;
 constexpr Index kPiece = 1024;
 
 DPRUNE_INLINE void load(const float* from, Float16& to) { std::memcpy(&to, from, sizeof to); }
+
+DPRUNE_INLINE void load_bits(const void* from, Unsigned16& to) {
+  Short16 bits;
+  std::memcpy(&bits, from, sizeof bits);
+  to = __builtin_convertvector(bits, Unsigned16);
+}
+
+DPRUNE_INLINE void load(const BFloat16* from, Float16& to) {
+  Unsigned16 bits;
+  load_bits(from, bits);
+  to = reinterpret_cast<Float16>(bits << 16);
+}
+
+// to_float(Half), sixteen at a time.
+DPRUNE_INLINE void load(const Half* from, Float16& to) {
+  Unsigned16 bits;
+  load_bits(from, bits);
+  const Unsigned16 magnitude = (bits & 0x7fffU) << 13;
+  const Unsigned16 exponent = magnitude & kHalfExponent;
+  const Unsigned16 infinite = reinterpret_cast<Unsigned16>(exponent == kHalfExponent) & kHalfShift;
+  const Float16 normal = reinterpret_cast<Float16>(magnitude + kHalfShift + infinite);
+  const Float16 subnormal = reinterpret_cast<Float16>(magnitude + kHalfLeast) - 0x1p-14F;
+  const Float16 number = exponent == 0 ? subnormal : normal;
+  to = reinterpret_cast<Float16>(reinterpret_cast<Unsigned16>(number) | (bits & 0x8000U) << 16);
+}
+
+DPRUNE_INLINE void split(const Float16& x, Double8& low, Double8& high) {
+  using Float8 = float __attribute__((vector_size(32)));
+  Float8 parts[2];
+  std::memcpy(parts, &x, sizeof parts);
+  low = __builtin_convertvector(parts[0], Double8);
+  high = __builtin_convertvector(parts[1], Double8);
+}
 
 // Lane k of sum[0] becomes the sum of all lanes of sum[k]: four rounds of halving.
 DPRUNE_INLINE void add_lanes(Float16* sum) {
@@ -59,31 +93,126 @@ DPRUNE_INLINE void add_lanes(Float16* sum) {
       __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
 
-}  // namespace
-
-DPRUNE_CLONES float dot(const float* a, const float* b, Index size) {
+template <class T>
+DPRUNE_INLINE float dot_of(const T* a, const float* b, Index size) {
   Float16 sum[4] = {};
+  Float16 x, y;
   Index j = 0;
   for (; j + 4 * kFloats <= size; j += 4 * kFloats) {
     for (Index k = 0; k < 4; ++k) {
-      Float16 x, y;
-      std::memcpy(&x, a + j + k * kFloats, sizeof x);
-      std::memcpy(&y, b + j + k * kFloats, sizeof y);
+      load(a + j + k * kFloats, x);
+      load(b + j + k * kFloats, y);
       sum[k] += x * y;
     }
   }
   Float16 total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
   for (; j + kFloats <= size; j += kFloats) {
-    Float16 x, y;
-    std::memcpy(&x, a + j, sizeof x);
-    std::memcpy(&y, b + j, sizeof y);
+    load(a + j, x);
+    load(b + j, y);
     total += x * y;
   }
   float result = 0.0F;
-  for (; j < size; ++j) result += a[j] * b[j];
+  for (; j < size; ++j) result += to_float(a[j]) * b[j];
   for (Index k = 0; k < kFloats; ++k) result += total[k];
   return result;
 }
+
+template <Index kRows, class T>
+DPRUNE_INLINE void add_some(const T* const* rows, const float* weights, float* u, Index size) {
+  Index j = 0;
+  for (; j + kFloats <= size; j += kFloats) {
+    Float16 sum, x;
+    load(u + j, sum);
+    for (Index a = 0; a < kRows; ++a) {
+      load(rows[a] + j, x);
+      sum += weights[a] * x;
+    }
+    std::memcpy(u + j, &sum, sizeof sum);
+  }
+  for (; j < size; ++j) {
+    for (Index a = 0; a < kRows; ++a) u[j] += weights[a] * to_float(rows[a][j]);
+  }
+}
+
+template <class T>
+DPRUNE_INLINE void add_rows_of(const T* const* rows, const float* weights, Index count, float* u,
+                               Index size) {
+  Index a = 0;
+  for (; a + 4 <= count; a += 4) add_some<4>(rows + a, weights + a, u, size);
+  for (; a < count; ++a) add_some<1>(rows + a, weights + a, u, size);
+}
+
+template <class T>
+DPRUNE_INLINE void axpy_of(double alpha, const T* x, double* y, Index size) {
+  Index j = 0;
+  for (; j + kFloats <= size; j += kFloats) {
+    Float16 part;
+    Double8 low, high, sum[2];
+    load(x + j, part);
+    split(part, low, high);
+    std::memcpy(sum, y + j, sizeof sum);
+    sum[0] += alpha * low;
+    sum[1] += alpha * high;
+    std::memcpy(y + j, sum, sizeof sum);
+  }
+  for (; j < size; ++j) y[j] += alpha * static_cast<double>(to_float(x[j]));
+}
+
+template <class T>
+DPRUNE_INLINE double squared_norm_of(const T* a, Index size) {
+  Double8 sum = {};
+  Index j = 0;
+  for (; j + kFloats <= size; j += kFloats) {
+    Float16 part;
+    Double8 low, high;
+    load(a + j, part);
+    split(part, low, high);
+    sum += low * low;
+    sum += high * high;
+  }
+  double result = 0.0;
+  for (; j < size; ++j) {
+    const auto x = static_cast<double>(to_float(a[j]));
+    result += x * x;
+  }
+  for (Index k = 0; k < kDoubles; ++k) result += sum[k];
+  return result;
+}
+
+template <class T>
+DPRUNE_INLINE void widen_of(const T* from, float* to, Index size) {
+  Index j = 0;
+  for (; j + kFloats <= size; j += kFloats) {
+    Float16 x;
+    load(from + j, x);
+    std::memcpy(to + j, &x, sizeof x);
+  }
+  for (; j < size; ++j) to[j] = to_float(from[j]);
+}
+
+}  // namespace
+
+DPRUNE_CLONES float dot(const float* a, const float* b, Index size) { return dot_of(a, b, size); }
+DPRUNE_CLONES float dot(const Half* a, const float* b, Index size) { return dot_of(a, b, size); }
+DPRUNE_CLONES float dot(const BFloat16* a, const float* b, Index size) {
+  return dot_of(a, b, size);
+}
+
+DPRUNE_CLONES void add_rows(const float* const* rows, const float* weights, Index count, float* u,
+                            Index size) {
+  add_rows_of(rows, weights, count, u, size);
+}
+DPRUNE_CLONES void add_rows(const Half* const* rows, const float* weights, Index count, float* u,
+                            Index size) {
+  add_rows_of(rows, weights, count, u, size);
+}
+DPRUNE_CLONES void add_rows(const BFloat16* const* rows, const float* weights, Index count,
+                            float* u, Index size) {
+  add_rows_of(rows, weights, count, u, size);
+}
+
+DPRUNE_CLONES void widen(const Half* from, float* to, Index size) { widen_of(from, to, size); }
+DPRUNE_CLONES void widen(const BFloat16* from, float* to, Index size) { widen_of(from, to, size); }
 
 DPRUNE_CLONES DPRUNE_FUSED void inner_products(const float* const* A, Index count_a,
                                                const float* const* B, Index count_b, Index width,
@@ -200,7 +329,15 @@ DPRUNE_CLONES void axpy(float alpha, const float* x, float* y, Index size) {
 }
 
 DPRUNE_CLONES void axpy(double alpha, const float* x, double* y, Index size) {
-  for (Index j = 0; j < size; ++j) y[j] += alpha * static_cast<double>(x[j]);
+  axpy_of(alpha, x, y, size);
+}
+
+DPRUNE_CLONES void axpy(double alpha, const Half* x, double* y, Index size) {
+  axpy_of(alpha, x, y, size);
+}
+
+DPRUNE_CLONES void axpy(double alpha, const BFloat16* x, double* y, Index size) {
+  axpy_of(alpha, x, y, size);
 }
 
 DPRUNE_CLONES void axpy(double alpha, const double* x, double* y, Index size) {
@@ -234,19 +371,10 @@ DPRUNE_CLONES void add_outer_products(const float* const* B, Index begin, Index 
   }
 }
 
-DPRUNE_CLONES double squared_norm(const float* a, Index size) {
-  Double8 sum = {};
-  Index j = 0;
-  for (; j + kDoubles <= size; j += kDoubles) {
-    for (Index k = 0; k < kDoubles; ++k) {
-      const auto x = static_cast<double>(a[j + k]);
-      sum[k] += x * x;
-    }
-  }
-  double result = 0.0;
-  for (; j < size; ++j) result += static_cast<double>(a[j]) * static_cast<double>(a[j]);
-  for (Index k = 0; k < kDoubles; ++k) result += sum[k];
-  return result;
+DPRUNE_CLONES double squared_norm(const float* a, Index size) { return squared_norm_of(a, size); }
+DPRUNE_CLONES double squared_norm(const Half* a, Index size) { return squared_norm_of(a, size); }
+DPRUNE_CLONES double squared_norm(const BFloat16* a, Index size) {
+  return squared_norm_of(a, size);
 }
 
 DPRUNE_CLONES double squared_norm(const double* a, Index size) {
