@@ -1,7 +1,5 @@
 #include "dense_rows.h"
 
-#include <memory>
-#include <type_traits>
 #include <vector>
 
 #include "kernels.h"
@@ -21,19 +19,7 @@ std::vector<const T*> pointers(MatrixView<const T> S, const Index* block, Index 
 
 template <class T>
 void DenseRows<T>::gram(const Index* block, Index count, float* K) const {
-  if constexpr (std::is_same_v<T, float>) {
-    symmetric_products(pointers(S_, block, count).data(), count, S_.cols, K);
-  } else {
-    // The whole block as float32, once: each row meets all the others.
-    const std::unique_ptr<float[]> wide(new float[static_cast<std::size_t>(count * S_.cols)]);
-    std::vector<const float*> rows(static_cast<std::size_t>(count));
-    for (Index a = 0; a < count; ++a) {
-      float* row = wide.get() + a * S_.cols;
-      widen(S_.row(block[a]), row, S_.cols);
-      rows[a] = row;
-    }
-    symmetric_products(rows.data(), count, S_.cols, K);
-  }
+  symmetric_products(pointers(S_, block, count).data(), count, S_.cols, K);
 }
 
 template <class T>

@@ -12,7 +12,7 @@ from dprune import _core
 from dprune.bfloat16 import to_bits, to_float32
 from dprune.sources import source_of
 
-SHAPES = [(70, 1), (90, 15), (50, 64), (40, 333)]
+SHAPES = [(70, 1), (90, 15), (50, 64), (40, 333), (420, 45)]
 KINDS = ["float32", "float16", "bfloat16", "factored"]
 
 
@@ -21,7 +21,7 @@ def example(shape, kind, seed=0):
     rng = np.random.default_rng(seed)
     S = (rng.standard_normal(shape) * rng.exponential(size=(shape[0], 1))).astype(np.float32)
     if kind == "factored":
-        return dprune.FactoredRows(np.ascontiguousarray(S[:, :7]), S)
+        return dprune.FactoredRows(np.ascontiguousarray(S[:, :40]), S)
     if kind == "bfloat16":
         return dprune.BFloat16Rows.rounded(S)
     return S.astype(kind)
