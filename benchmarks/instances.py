@@ -13,6 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
+import scipy.special
+
+import dprune
 
 Matrix = npt.NDArray[np.float32]
 
@@ -22,13 +26,17 @@ class Instance:
     """A matrix and the Eq. 4 size that goes with it."""
 
     name: str
-    S: Matrix
+    S: Matrix | dprune.FactoredRows
     m: int
 
     def describe(self) -> str:
         """Name, shape, size and a hash of the rows."""
-        digest = hashlib.sha256(self.S).hexdigest()[:12]
-        return f"{self.name}: n={self.S.shape[0]} N={self.S.shape[1]} m={self.m} rows {digest}"
+        factored = isinstance(self.S, dprune.FactoredRows)
+        digest = hashlib.sha256()
+        for part in (self.S.b, self.S.a) if factored else (self.S,):
+            digest.update(part)
+        n, width = self.S.shape
+        return f"{self.name}: n={n} N={width} m={self.m} rows {digest.hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,19 @@ _BUDGET_SPECS = {
 }
 
 
+@dataclass(frozen=True)
+class _FactoredSpec:
+    n: int
+    classes: int
+    features: int
+
+
+_FACTORED_SPECS = {
+    "F1": _FactoredSpec(50_000, 10, 2048),
+    "F2": _FactoredSpec(100_000, 200, 2048),
+}
+
+
 def gaussian(name: str, *, seed: int = 0, scale: float = 1.0) -> Instance:
     """I1-I5: Gaussian rows with a power-law spectrum."""
     spec = _SPECS[name]
@@ -71,11 +92,33 @@ def budget(name: str, *, seed: int = 0) -> Instance:
     return Instance(name, S, round(spec.share * spec.n))
 
 
+def factored(name: str, *, seed: int = 0, scale: float = 1.0) -> Instance:
+    """F1, F2: rows b_i (x) a_i in the shape of a ResNet-50 head.
+
+    a = relu(z) with s_j^2 = 1/j and a bias column, b the softmax errors of random logits (scale 3),
+    labels drawn from the softmax, in C - 1 orthonormal contrasts.
+    """
+    spec = _FACTORED_SPECS[name]
+    n = round(spec.n * scale)
+    rng = np.random.default_rng(seed)
+    a = np.empty((n, spec.features + 1), dtype=np.float32)
+    scales = np.arange(1, spec.features + 1, dtype=np.float32) ** np.float32(-0.5)
+    for start in range(0, n, 4096):
+        z = rng.standard_normal((min(4096, n - start), spec.features), dtype=np.float32)
+        np.maximum(z * scales, 0, out=a[start : start + 4096, :-1])
+    a[:, -1] = 1.0
+    logits = 3 * rng.standard_normal((n, spec.classes), dtype=np.float32)
+    labels = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
+    errors = scipy.special.softmax(logits, axis=1)
+    errors[np.arange(n), labels] -= 1.0
+    contrasts = scipy.linalg.helmert(spec.classes).astype(np.float32)
+    rows = dprune.FactoredRows(np.ascontiguousarray(errors @ contrasts.T), a)
+    return Instance(name if scale == 1.0 else f"{name}/{n}", rows, round(0.4 * n))
+
+
 def digits_head(*, weight_decay: float = 5e-4, seed: int = 0) -> Instance:
     """R0: influence rows of a linear head on scikit-learn's digits (no network), half removed."""
     from sklearn.datasets import load_digits
-
-    import dprune
 
     X, y = load_digits(return_X_y=True)
     order = np.random.default_rng(seed).permutation(len(X))[:1257]
@@ -92,7 +135,6 @@ def glyph_head(*, weight_decay: float = 5e-4, seed: int = 0) -> Instance:
     """
     import torch
 
-    import dprune
     from dprune import models, train
     from dprune.glyphs import glyphs
 
@@ -128,6 +170,7 @@ def _rows(spec: _Spec, n: int, rng: np.random.Generator) -> Matrix:
 BY_NAME: dict[str, Callable[..., Instance]] = {
     **{name: (lambda name=name, **kw: gaussian(name, **kw)) for name in _SPECS},
     **{name: (lambda name=name, **kw: budget(name, **kw)) for name in _BUDGET_SPECS},
+    **{name: (lambda name=name, **kw: factored(name, **kw)) for name in _FACTORED_SPECS},
     "R0": digits_head,
     "R1": glyph_head,
 }

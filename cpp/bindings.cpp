@@ -18,6 +18,7 @@
 #include "dense_rows.h"
 #include "factored_rows.h"
 #include "gradients.h"
+#include "mapped_rows.h"
 #include "parallel.h"
 #include "problem.h"
 #include "quotas.h"
@@ -134,6 +135,85 @@ Array<double> squared_norms_py(const Array<T>& block, int threads) {
   return norms;
 }
 
+// ---- row stores -----------------------------------------------------------------------------
+
+void add_row_groups(const Rows& rows, const Array<Index>& labels, Array<double>& sums,
+                    int threads) {
+  const Index* group = vector_of(labels, rows.size(), "labels");
+  require(sums.ndim() == 2 && sums.shape(1) == rows.width(),
+          "sums must have the width of the rows");
+  const MatrixView<double> total{sums.mutable_data(), sums.shape(0), rows.width()};
+  require(*std::max_element(group, group + rows.size()) < total.rows,
+          "labels must name a row of sums");
+  const py::gil_scoped_release release;
+  rows.add_groups(group, total, threads);
+}
+
+Array<double> squared_row_norms(const Rows& rows, int threads) {
+  Array<double> norms(rows.size());
+  double* q = norms.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    rows.squared_norms(q, threads);
+  }
+  return norms;
+}
+
+const Index* block_of(const Array<Index>& block, const Rows& rows) {
+  const Index* begin = vector_of(block, block.size(), "block");
+  require(
+      std::all_of(begin, begin + block.size(), [&](Index i) { return i >= 0 && i < rows.size(); }),
+      "block must name rows in 0.." + std::to_string(rows.size() - 1));
+  return begin;
+}
+
+Array<float> row_gram(const Rows& rows, const Array<Index>& block) {
+  const Index* first = block_of(block, rows);
+  Array<float> K({block.size(), block.size()});
+  float* out = K.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    rows.gram(first, block.size(), out);
+  }
+  return K;
+}
+
+Array<float> row_dots(const Rows& rows, const Array<Index>& block, const Array<float>& u) {
+  const Index* first = block_of(block, rows);
+  const float* vector = vector_of(u, rows.width(), "u");
+  Array<float> r(block.size());
+  float* out = r.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    rows.dots(first, block.size(), vector, out);
+  }
+  return r;
+}
+
+void add_rows_py(const Rows& rows, const Array<Index>& block, const Array<float>& signs,
+                 Array<float>& u) {
+  const Index* first = block_of(block, rows);
+  const float* weights = vector_of(signs, block.size(), "signs");
+  vector_of(u, rows.width(), "u");
+  float* sum = u.mutable_data();
+  const py::gil_scoped_release release;
+  rows.add(first, weights, block.size(), sum);
+}
+
+// Number is what NumPy calls the matrix' entries, T what they are.
+template <class T, class Number>
+void dense_rows(py::module_& m, const char* name, const char* doc) {
+  py::class_<DenseRows<T>, Rows>(m, name, doc)
+      .def(py::init([](const Array<Number>& S, bool mapped) -> std::unique_ptr<DenseRows<T>> {
+             const MatrixView<const Number> given = matrix(S, "S");
+             const MatrixView<const T> rows{reinterpret_cast<const T*>(given.data), given.rows,
+                                            given.cols};
+             if (mapped) return std::make_unique<MappedRows<T>>(rows);
+             return std::make_unique<DenseRows<T>>(rows);
+           }),
+           py::arg("S").noconvert(), py::arg("mapped") = false, py::keep_alive<1, 2>());
+}
+
 // ---- the solvers ------------------------------------------------------------------------------
 
 std::vector<std::int64_t> removed_counts(const Array<Index>& labels, const Array<Index>& floors,
@@ -246,39 +326,25 @@ PYBIND11_MODULE(_core, m) {
 
   py::class_<Rows>(m, "Rows", "A row store: what the solvers ask of the matrix S.")
       .def_property_readonly(
-          "shape", [](const Rows& rows) { return py::make_tuple(rows.size(), rows.width()); });
-  py::class_<DenseRows, Rows>(m, "DenseRows", "Rows of a dense float32 matrix, not copied.")
-      .def(py::init(
-               [](const Array<float>& S) { return std::make_unique<DenseRows>(matrix(S, "S")); }),
-           "S"_a.noconvert(), py::keep_alive<1, 2>());
-
+          "shape", [](const Rows& rows) { return py::make_tuple(rows.size(), rows.width()); })
+      .def("add_groups", &add_row_groups, "labels"_a.noconvert(), "sums"_a.noconvert(), "threads"_a,
+           "sums[labels[i]] += S_i in float64, for labels[i] >= 0.")
+      .def("squared_norms", &squared_row_norms, "threads"_a,
+           "Squared norms of the rows, in float64.")
+      .def("gram", &row_gram, "block"_a.noconvert(), "Inner products of these rows, float32.")
+      .def("dots", &row_dots, "block"_a.noconvert(), "u"_a.noconvert(),
+           "Inner products of these rows with u, float32.")
+      .def("add", &add_rows_py, "block"_a.noconvert(), "signs"_a.noconvert(), "u"_a.noconvert(),
+           "u += sum_a signs[a] S_i, i = block[a].");
+  dense_rows<float, float>(m, "DenseRows", "Rows of a float32 matrix, not copied.");
+  dense_rows<Half, std::uint16_t>(m, "HalfRows", "Rows of a float16 matrix, given as its bits.");
+  dense_rows<BFloat16, std::uint16_t>(m, "BFloat16Rows",
+                                      "Rows of a bfloat16 matrix, given as its bits.");
   py::class_<FactoredRows, Rows>(m, "FactoredRows", "Rows b_i (x) a_i, held as their factors.")
       .def(py::init([](const Array<float>& b, const Array<float>& a) {
              return std::make_unique<FactoredRows>(matrix(b, "b"), matrix(a, "a"));
            }),
-           "b"_a.noconvert(), "a"_a.noconvert(), py::keep_alive<1, 2>(), py::keep_alive<1, 3>())
-      .def(
-          "add_groups",
-          [](const FactoredRows& rows, const Array<Index>& labels, Array<double>& sums,
-             int threads) {
-            const Index* group = vector_of(labels, rows.size(), "labels");
-            require(sums.ndim() == 2 && sums.shape(1) == rows.width(),
-                    "sums must have the width of the rows");
-            const MatrixView<double> total{sums.mutable_data(), sums.shape(0), rows.width()};
-            require(*std::max_element(group, group + rows.size()) < total.rows,
-                    "labels must name a row of sums");
-            const py::gil_scoped_release release;
-            rows.add_groups(group, total, threads);
-          },
-          "labels"_a.noconvert(), "sums"_a.noconvert(), "threads"_a)
-      .def(
-          "squared_norms",
-          [](const FactoredRows& rows, int threads) {
-            Array<double> norms(rows.size());
-            rows.squared_norms(norms.mutable_data(), threads);
-            return norms;
-          },
-          "threads"_a);
+           "b"_a.noconvert(), "a"_a.noconvert(), py::keep_alive<1, 2>(), py::keep_alive<1, 3>());
 
   m.def("removed_counts", &removed_counts, "labels"_a.noconvert(), "floors"_a.noconvert(),
         "proportional"_a, "m"_a,

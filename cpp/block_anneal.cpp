@@ -106,6 +106,9 @@ class BlockAnnealer::Walk {
       if (threads > 1 && k % (kAhead * threads) == 0) {
         blocks_.prepare(order_.data() + k, std::min(kAhead * threads, count - k), threads);
       }
+      if (k + 1 < count) {
+        problem_.rows.prefetch(blocks_.rows(order_[k + 1]), blocks_.size(order_[k + 1]));
+      }
       visit(order_[k], temperature, sweep);
     }
     if (++sweeps_ % kSweepsPerRefresh == 0) subset_.refresh();

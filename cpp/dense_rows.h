@@ -1,19 +1,21 @@
-// Rows held as one dense float32 matrix, in memory or mapped from a file.
+// Rows held as one dense matrix of float, Half or BFloat16, in memory.
 #pragma once
 
+#include "half.h"
 #include "rows.h"
 
 namespace dprune {
 
-// The two float64 passes, for float32 and float64 matrices alike.
+// The two float64 passes, for every type of number that S may be given in.
 template <class T>
 void add_groups(MatrixView<const T> S, const Index* labels, MatrixView<double> sums, int threads);
 template <class T>
 void squared_norms(MatrixView<const T> S, double* q, int threads);
 
-class DenseRows final : public Rows {
+template <class T>
+class DenseRows : public Rows {
  public:
-  explicit DenseRows(MatrixView<const float> S) : S_(S) {}
+  explicit DenseRows(MatrixView<const T> S) : S_(S) {}
 
   Index size() const override { return S_.rows; }
   Index width() const override { return S_.cols; }
@@ -23,8 +25,8 @@ class DenseRows final : public Rows {
   void add_groups(const Index* labels, MatrixView<double> sums, int threads) const override;
   void squared_norms(double* q, int threads) const override;
 
- private:
-  MatrixView<const float> S_;
+ protected:
+  MatrixView<const T> S_;
 };
 
 }  // namespace dprune

@@ -10,8 +10,10 @@
 namespace dprune {
 namespace {
 
+// Below so many rows a matrix product does not pay.
+constexpr Index kFew = 8;
 // Rows whose outer products are added together: their factors stay in the cache.
-constexpr Index kBatch = 32;
+constexpr Index kBatch = 64;
 
 std::vector<const float*> pointers(MatrixView<const float> factor, const Index* block,
                                    Index count) {
@@ -34,22 +36,28 @@ void FactoredRows::gram(const Index* block, Index count, float* K) const {
 }
 
 void FactoredRows::dots(const Index* block, Index count, const float* u, float* r) const {
-  std::vector<const float*> U(static_cast<std::size_t>(b_.cols));
-  for (Index p = 0; p < b_.cols; ++p) U[p] = u + p * a_.cols;
-  std::vector<float> product(static_cast<std::size_t>(count * b_.cols));
-  inner_products(pointers(a_, block, count).data(), count, U.data(), b_.cols, a_.cols,
-                 product.data(), b_.cols);
-  for (Index k = 0; k < count; ++k) {
-    r[k] = dot(product.data() + k * b_.cols, b_.row(block[k]), b_.cols);
+  const Index k = b_.cols;
+  std::fill(r, r + count, 0.0F);
+  if (count < kFew) {
+    for (Index a = 0; a < count; ++a) {
+      const float* b = b_.row(block[a]);
+      for (Index p = 0; p < k; ++p) r[a] += b[p] * dot(a_.row(block[a]), u + p * a_.cols, a_.cols);
+    }
+    return;
+  }
+  std::vector<const float*> U(static_cast<std::size_t>(k));
+  for (Index p = 0; p < k; ++p) U[p] = u + p * a_.cols;
+  std::vector<float> product(static_cast<std::size_t>(k * count));
+  inner_products(U.data(), k, pointers(a_, block, count).data(), count, a_.cols, product.data(),
+                 count);
+  for (Index p = 0; p < k; ++p) {
+    for (Index a = 0; a < count; ++a) r[a] += b_.row(block[a])[p] * product[p * count + a];
   }
 }
 
 void FactoredRows::add(const Index* block, const float* signs, Index count, float* u) const {
-  for (Index p = 0; p < b_.cols; ++p) {
-    for (Index k = 0; k < count; ++k) {
-      axpy(signs[k] * b_.row(block[k])[p], a_.row(block[k]), u + p * a_.cols, a_.cols);
-    }
-  }
+  add_products(pointers(b_, block, count).data(), signs, b_.cols, pointers(a_, block, count).data(),
+               a_.cols, count, u);
 }
 
 void FactoredRows::add_groups(const Index* labels, MatrixView<double> sums, int threads) const {

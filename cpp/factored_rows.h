@@ -1,7 +1,8 @@
 // Rows S_i = b_i (x) a_i held as their factors: n (k + d) numbers in place of n k d.
 //
 // Inner products factor, <S_i, S_j> = <b_i, b_j> <a_i, a_j>, and so do those with a running sum U
-// (k x d): <S_i, U> = b_i^T U a_i, for a block of rows a matrix product A U^T and a dot product.
+// (k x d): <S_i, U> = b_i^T U a_i, for a block of rows a matrix product U A^T and a dot product.
+// What a block adds to U is a matrix product as well, B^T A.
 #pragma once
 
 #include "rows.h"

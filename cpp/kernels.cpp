@@ -1,6 +1,9 @@
 #include "kernels.h"
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
+#include <vector>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
 #define DPRUNE_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -22,126 +25,418 @@ using Double8 = double __attribute__((vector_size(64)));
 
 using Int16 = std::int32_t __attribute__((vector_size(64)));
 using Unsigned16 = std::uint32_t __attribute__((vector_size(64)));
+using Short16 = std::uint16_t __attribute__((vector_size(32)));
 
 constexpr Index kFloats = 16;
 constexpr Index kDoubles = 8;
 
-// A matrix product works on 4 x 4 inner products at once, in pieces of this width: eight such
-// pieces of rows stay in the first-level cache.
-constexpr Index kTile = 4;
-constexpr Index kPiece = 1024;
+// A matrix product packs its rows in slivers of 32, number k of all of them side by side, for
+// `kDepth` numbers at a time: a sliver is then 24 KB. It works on 8 x 32 inner products at once.
+constexpr Index kSliver = 32;
+constexpr Index kTile = 8;
+constexpr Index kDepth = 192;
 
 DPRUNE_INLINE void load(const float* from, Float16& to) { std::memcpy(&to, from, sizeof to); }
 
-// Lane k of sum[0] becomes the sum of all lanes of sum[k]: four rounds of halving.
-DPRUNE_INLINE void add_lanes(Float16* sum) {
-  for (Index k = 0; k < 8; ++k) {
-    const Float16 a = sum[2 * k], b = sum[2 * k + 1];
-    sum[k] =
-        __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-        __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
-  }
-  for (Index k = 0; k < 4; ++k) {
-    const Float16 a = sum[2 * k], b = sum[2 * k + 1];
-    sum[k] =
-        __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
-        __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
-  }
-  for (Index k = 0; k < 2; ++k) {
-    const Float16 a = sum[2 * k], b = sum[2 * k + 1];
-    sum[k] =
-        __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29) +
-        __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31);
-  }
-  const Float16 a = sum[0], b = sum[1];
-  sum[0] =
-      __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
-      __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+DPRUNE_INLINE void load_bits(const void* from, Unsigned16& to) {
+  Short16 bits;
+  std::memcpy(&bits, from, sizeof bits);
+  to = __builtin_convertvector(bits, Unsigned16);
 }
 
-}  // namespace
+DPRUNE_INLINE void load(const BFloat16* from, Float16& to) {
+  Unsigned16 bits;
+  load_bits(from, bits);
+  to = reinterpret_cast<Float16>(bits << 16);
+}
 
-DPRUNE_CLONES float dot(const float* a, const float* b, Index size) {
+// to_float(Half), sixteen at a time.
+DPRUNE_INLINE void load(const Half* from, Float16& to) {
+  Unsigned16 bits;
+  load_bits(from, bits);
+  const Unsigned16 magnitude = (bits & 0x7fffU) << 13;
+  const Unsigned16 exponent = magnitude & kHalfExponent;
+  const Unsigned16 infinite = reinterpret_cast<Unsigned16>(exponent == kHalfExponent) & kHalfShift;
+  const Float16 normal = reinterpret_cast<Float16>(magnitude + kHalfShift + infinite);
+  const Float16 subnormal = reinterpret_cast<Float16>(magnitude + kHalfLeast) - 0x1p-14F;
+  const Float16 number = exponent == 0 ? subnormal : normal;
+  to = reinterpret_cast<Float16>(reinterpret_cast<Unsigned16>(number) | (bits & 0x8000U) << 16);
+}
+
+DPRUNE_INLINE void split(const Float16& x, Double8& low, Double8& high) {
+  using Float8 = float __attribute__((vector_size(32)));
+  Float8 parts[2];
+  std::memcpy(parts, &x, sizeof parts);
+  low = __builtin_convertvector(parts[0], Double8);
+  high = __builtin_convertvector(parts[1], Double8);
+}
+
+// Lane l of x[k] and lane k of x[l] change places: four rounds of exchanging halves.
+DPRUNE_INLINE void transpose(Float16* x) {
+  for (Index k = 0; k < 8; ++k) {
+    const Float16 a = x[k], b = x[k + 8];
+    x[k] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+    x[k + 8] =
+        __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  }
+  for (Index g = 0; g < 16; g += 8) {
+    for (Index k = g; k < g + 4; ++k) {
+      const Float16 a = x[k], b = x[k + 4];
+      x[k] =
+          __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+      x[k + 4] =
+          __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+    }
+  }
+  for (Index g = 0; g < 16; g += 4) {
+    for (Index k = g; k < g + 2; ++k) {
+      const Float16 a = x[k], b = x[k + 2];
+      x[k] =
+          __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+      x[k + 2] =
+          __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    }
+  }
+  for (Index k = 0; k < 16; k += 2) {
+    const Float16 a = x[k], b = x[k + 1];
+    x[k] = __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
+    x[k + 1] =
+        __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+  }
+}
+
+template <class T>
+DPRUNE_INLINE float dot_of(const T* a, const float* b, Index size) {
   Float16 sum[4] = {};
+  Float16 x, y;
   Index j = 0;
   for (; j + 4 * kFloats <= size; j += 4 * kFloats) {
     for (Index k = 0; k < 4; ++k) {
-      Float16 x, y;
-      std::memcpy(&x, a + j + k * kFloats, sizeof x);
-      std::memcpy(&y, b + j + k * kFloats, sizeof y);
+      load(a + j + k * kFloats, x);
+      load(b + j + k * kFloats, y);
       sum[k] += x * y;
     }
   }
   Float16 total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
   for (; j + kFloats <= size; j += kFloats) {
-    Float16 x, y;
-    std::memcpy(&x, a + j, sizeof x);
-    std::memcpy(&y, b + j, sizeof y);
+    load(a + j, x);
+    load(b + j, y);
     total += x * y;
   }
   float result = 0.0F;
-  for (; j < size; ++j) result += a[j] * b[j];
+  for (; j < size; ++j) result += to_float(a[j]) * b[j];
   for (Index k = 0; k < kFloats; ++k) result += total[k];
   return result;
 }
 
-DPRUNE_CLONES DPRUNE_FUSED void inner_products(const float* const* A, Index count_a,
-                                               const float* const* B, Index count_b, Index width,
-                                               float* C, Index stride) {
-  for (Index piece = 0; piece < width; piece += kPiece) {
-    const Index end = piece + kPiece < width ? piece + kPiece : width;
-    for (Index a = 0; a < count_a; a += kTile) {
-      for (Index b = 0; b < count_b; b += kTile) {
-        // At the edges the last row stands in for those beyond it.
-        const float* x[kTile];
-        const float* y[kTile];
-        for (Index k = 0; k < kTile; ++k) {
-          x[k] = A[a + k < count_a ? a + k : count_a - 1];
-          y[k] = B[b + k < count_b ? b + k : count_b - 1];
+template <Index kRows, class T>
+DPRUNE_INLINE void add_some(const T* const* rows, const float* weights, float* u, Index size) {
+  Index j = 0;
+  for (; j + kFloats <= size; j += kFloats) {
+    Float16 sum, x;
+    load(u + j, sum);
+    for (Index a = 0; a < kRows; ++a) {
+      load(rows[a] + j, x);
+      sum += weights[a] * x;
+    }
+    std::memcpy(u + j, &sum, sizeof sum);
+  }
+  for (; j < size; ++j) {
+    for (Index a = 0; a < kRows; ++a) u[j] += weights[a] * to_float(rows[a][j]);
+  }
+}
+
+template <class T>
+DPRUNE_INLINE void add_rows_of(const T* const* rows, const float* weights, Index count, float* u,
+                               Index size) {
+  Index a = 0;
+  for (; a + 4 <= count; a += 4) add_some<4>(rows + a, weights + a, u, size);
+  for (; a < count; ++a) add_some<1>(rows + a, weights + a, u, size);
+}
+
+template <class T>
+DPRUNE_INLINE void axpy_of(double alpha, const T* x, double* y, Index size) {
+  Index j = 0;
+  for (; j + kFloats <= size; j += kFloats) {
+    Float16 part;
+    Double8 low, high, sum[2];
+    load(x + j, part);
+    split(part, low, high);
+    std::memcpy(sum, y + j, sizeof sum);
+    sum[0] += alpha * low;
+    sum[1] += alpha * high;
+    std::memcpy(y + j, sum, sizeof sum);
+  }
+  for (; j < size; ++j) y[j] += alpha * static_cast<double>(to_float(x[j]));
+}
+
+template <class T>
+DPRUNE_INLINE double squared_norm_of(const T* a, Index size) {
+  Double8 sum = {};
+  Index j = 0;
+  for (; j + kFloats <= size; j += kFloats) {
+    Float16 part;
+    Double8 low, high;
+    load(a + j, part);
+    split(part, low, high);
+    sum += low * low;
+    sum += high * high;
+  }
+  double result = 0.0;
+  for (; j < size; ++j) {
+    const auto x = static_cast<double>(to_float(a[j]));
+    result += x * x;
+  }
+  for (Index k = 0; k < kDoubles; ++k) result += sum[k];
+  return result;
+}
+
+// packed[(j - begin) * 32 + a] = rows[a][j]; the last row stands in for those beyond `count`.
+template <class T>
+DPRUNE_INLINE void pack_of(const T* const* rows, Index count, Index begin, Index end,
+                           float* packed) {
+  for (Index half = 0; half < kSliver; half += kFloats) {
+    const T* row[kFloats];
+    for (Index k = 0; k < kFloats; ++k) row[k] = rows[half + k < count ? half + k : count - 1];
+    float* to = packed + half;
+    Index j = begin;
+    for (; j + kFloats <= end; j += kFloats, to += kFloats * kSliver) {
+      Float16 x[kFloats];
+      for (Index k = 0; k < kFloats; ++k) load(row[k] + j, x[k]);
+      transpose(x);
+      for (Index k = 0; k < kFloats; ++k) std::memcpy(to + k * kSliver, &x[k], sizeof x[k]);
+    }
+    for (; j < end; ++j, to += kSliver) {
+      for (Index k = 0; k < kFloats; ++k) to[k] = to_float(row[k][j]);
+    }
+  }
+}
+
+// Some rows of a sliver times another sliver: C = A B^T, or C += A B^T after the first piece.
+template <Index kRows>
+DPRUNE_INLINE void multiply_tile(const float* A, const float* B, Index depth, float* C,
+                                 Index stride, bool first) {
+  Float16 sum[2 * kRows] = {};
+  Float16 y0, y1;
+  for (Index k = 0; k < depth; ++k) {
+    load(B + k * kSliver, y0);
+    load(B + k * kSliver + kFloats, y1);
+#pragma GCC unroll 8
+    for (Index a = 0; a < kRows; ++a) {
+      sum[2 * a] += A[k * kSliver + a] * y0;
+      sum[2 * a + 1] += A[k * kSliver + a] * y1;
+    }
+  }
+#pragma GCC unroll 8
+  for (Index a = 0; a < kRows; ++a) {
+    float* c = C + a * stride;
+    if (!first) {
+      load(c, y0);
+      load(c + kFloats, y1);
+      sum[2 * a] += y0;
+      sum[2 * a + 1] += y1;
+    }
+    std::memcpy(c, &sum[2 * a], sizeof y0);
+    std::memcpy(c + kFloats, &sum[2 * a + 1], sizeof y1);
+  }
+}
+
+template <Index kRows>
+DPRUNE_INLINE void multiply_rows(const float* A, const float* B, Index columns, Index depth,
+                                 float* C, Index stride, bool first) {
+  if (columns == kSliver) {
+    multiply_tile<kRows>(A, B, depth, C, stride, first);
+    return;
+  }
+  float tile[kRows * kSliver];
+  multiply_tile<kRows>(A, B, depth, tile, kSliver, true);
+  for (Index a = 0; a < kRows; ++a) {
+    for (Index b = 0; b < columns; ++b) {
+      float& c = C[a * stride + b];
+      c = (first ? 0.0F : c) + tile[a * kSliver + b];
+    }
+  }
+}
+
+DPRUNE_CLONES void pack_sliver(const float* const* rows, Index count, Index begin, Index end,
+                               float* packed) {
+  pack_of(rows, count, begin, end, packed);
+}
+DPRUNE_CLONES void pack_sliver(const Half* const* rows, Index count, Index begin, Index end,
+                               float* packed) {
+  pack_of(rows, count, begin, end, packed);
+}
+DPRUNE_CLONES void pack_sliver(const BFloat16* const* rows, Index count, Index begin, Index end,
+                               float* packed) {
+  pack_of(rows, count, begin, end, packed);
+}
+
+// One sliver times another, rows x columns of C.
+DPRUNE_CLONES DPRUNE_FUSED void multiply(const float* A, Index rows, const float* B, Index columns,
+                                         Index depth, float* C, Index stride, bool first) {
+  // Tiles of equal height, as near as may be.
+  const Index tiles = (rows + kTile - 1) / kTile;
+  const Index height = (rows + tiles - 1) / tiles;
+  for (Index a = 0; a < rows; a += height) {
+    float* c = C + a * stride;
+    switch (rows - a < height ? rows - a : height) {
+      case 8:
+        multiply_rows<8>(A + a, B, columns, depth, c, stride, first);
+        break;
+      case 7:
+        multiply_rows<7>(A + a, B, columns, depth, c, stride, first);
+        break;
+      case 6:
+        multiply_rows<6>(A + a, B, columns, depth, c, stride, first);
+        break;
+      case 5:
+        multiply_rows<5>(A + a, B, columns, depth, c, stride, first);
+        break;
+      case 4:
+        multiply_rows<4>(A + a, B, columns, depth, c, stride, first);
+        break;
+      case 3:
+        multiply_rows<3>(A + a, B, columns, depth, c, stride, first);
+        break;
+      case 2:
+        multiply_rows<2>(A + a, B, columns, depth, c, stride, first);
+        break;
+      default:
+        multiply_rows<1>(A + a, B, columns, depth, c, stride, first);
+    }
+  }
+}
+
+// A piece of a matrix, packed. Slivers lie on cache lines: a load that crosses two
+// costs twice.
+class Slivers {
+ public:
+  explicit Slivers(Index count)
+      : lines_(new Line[static_cast<std::size_t>((count + kSliver - 1) / kSliver * kDepth)]) {}
+
+  float* of(Index row) const { return lines_[row / kSliver * kDepth].numbers; }
+
+  // Columns begin..end of the rows.
+  template <class T>
+  void pack(const T* const* rows, Index count, Index begin, Index end) const {
+    for (Index a = 0; a < count; a += kSliver) {
+      pack_sliver(rows + a, std::min(kSliver, count - a), begin, end, of(a));
+    }
+  }
+
+  // The transpose: its rows are columns begin..end of these, each times its weight.
+  void pack_columns(const float* const* rows, const float* weights, Index count, Index begin,
+                    Index end) const {
+    for (Index j = begin; j < end; j += kSliver) {
+      float* sliver = of(j - begin);
+      for (Index i = 0; i < count; ++i) {
+        for (Index l = 0; l < std::min(kSliver, end - j); ++l) {
+          sliver[i * kSliver + l] = weights[i] * rows[i][j + l];
         }
-        Float16 sum[kTile * kTile] = {};
-        Float16 p[kTile], q;
-        Index j = piece;
-        for (; j + kFloats <= end; j += kFloats) {
-          for (Index k = 0; k < kTile; ++k) load(x[k] + j, p[k]);
-          for (Index l = 0; l < kTile; ++l) {
-            load(y[l] + j, q);
-            for (Index k = 0; k < kTile; ++k) sum[k * kTile + l] += p[k] * q;
-          }
-        }
-        if (j < end) {
-          const auto bytes = static_cast<std::size_t>(end - j) * sizeof(float);
-          for (Index k = 0; k < kTile; ++k) {
-            p[k] = Float16{};
-            std::memcpy(&p[k], x[k] + j, bytes);
-          }
-          for (Index l = 0; l < kTile; ++l) {
-            q = Float16{};
-            std::memcpy(&q, y[l] + j, bytes);
-            for (Index k = 0; k < kTile; ++k) sum[k * kTile + l] += p[k] * q;
-          }
-        }
-        add_lanes(sum);
-        for (Index k = 0; k < kTile && a + k < count_a; ++k) {
-          for (Index l = 0; l < kTile && b + l < count_b; ++l) {
-            float& c = C[(a + k) * stride + b + l];
-            c = (piece == 0 ? 0.0F : c) + sum[0][k * kTile + l];
-          }
-        }
+      }
+    }
+  }
+
+ private:
+  struct alignas(64) Line {
+    float numbers[kSliver];
+  };
+  std::unique_ptr<Line[]> lines_;
+};
+
+// K's upper triangle from its lower one, in pieces that stay in the cache.
+void mirror(float* K, Index count) {
+  for (Index i = 0; i < count; i += kSliver) {
+    for (Index j = 0; j <= i; j += kSliver) {
+      for (Index a = i; a < std::min(i + kSliver, count); ++a) {
+        for (Index b = j; b < std::min(j + kSliver, a); ++b) K[b * count + a] = K[a * count + b];
+      }
+    }
+  }
+}
+
+template <class T>
+void symmetric_products_of(const T* const* A, Index count, Index width, float* K) {
+  const Slivers packed(count);
+  for (Index begin = 0; begin < width; begin += kDepth) {
+    const Index end = std::min(begin + kDepth, width);
+    packed.pack(A, count, begin, end);
+    for (Index b = 0; b < count; b += kSliver) {
+      for (Index a = b; a < count; a += kSliver) {
+        multiply(packed.of(a), std::min(kSliver, count - a), packed.of(b),
+                 std::min(kSliver, count - b), end - begin, K + a * count + b, count, begin == 0);
+      }
+    }
+  }
+  mirror(K, count);
+}
+
+}  // namespace
+
+DPRUNE_CLONES float dot(const float* a, const float* b, Index size) { return dot_of(a, b, size); }
+DPRUNE_CLONES float dot(const Half* a, const float* b, Index size) { return dot_of(a, b, size); }
+DPRUNE_CLONES float dot(const BFloat16* a, const float* b, Index size) {
+  return dot_of(a, b, size);
+}
+
+DPRUNE_CLONES void add_rows(const float* const* rows, const float* weights, Index count, float* u,
+                            Index size) {
+  add_rows_of(rows, weights, count, u, size);
+}
+DPRUNE_CLONES void add_rows(const Half* const* rows, const float* weights, Index count, float* u,
+                            Index size) {
+  add_rows_of(rows, weights, count, u, size);
+}
+DPRUNE_CLONES void add_rows(const BFloat16* const* rows, const float* weights, Index count,
+                            float* u, Index size) {
+  add_rows_of(rows, weights, count, u, size);
+}
+
+void inner_products(const float* const* A, Index count_a, const float* const* B, Index count_b,
+                    Index width, float* C, Index stride) {
+  const Slivers packed_a(count_a);
+  const Slivers packed_b(count_b);
+  for (Index begin = 0; begin < width; begin += kDepth) {
+    const Index end = std::min(begin + kDepth, width);
+    packed_a.pack(A, count_a, begin, end);
+    packed_b.pack(B, count_b, begin, end);
+    for (Index b = 0; b < count_b; b += kSliver) {
+      for (Index a = 0; a < count_a; a += kSliver) {
+        multiply(packed_a.of(a), std::min(kSliver, count_a - a), packed_b.of(b),
+                 std::min(kSliver, count_b - b), end - begin, C + a * stride + b, stride,
+                 begin == 0);
+      }
+    }
+  }
+}
+
+void add_products(const float* const* B, const float* weights, Index width_b, const float* const* A,
+                  Index width_a, Index count, float* U) {
+  const Slivers packed_b(width_b);
+  const Slivers packed_a(kSliver);
+  const std::vector<float> ones(static_cast<std::size_t>(std::min(kDepth, count)), 1.0F);
+  for (Index first = 0; first < count; first += kDepth) {
+    const Index depth = std::min(kDepth, count - first);
+    packed_b.pack_columns(B + first, weights + first, depth, 0, width_b);
+    for (Index q = 0; q < width_a; q += kSliver) {
+      const Index columns = std::min(kSliver, width_a - q);
+      packed_a.pack_columns(A + first, ones.data(), depth, q, q + columns);
+      for (Index p = 0; p < width_b; p += kSliver) {
+        multiply(packed_b.of(p), std::min(kSliver, width_b - p), packed_a.of(0), columns, depth,
+                 U + p * width_a + q, width_a, false);
       }
     }
   }
 }
 
 void symmetric_products(const float* const* A, Index count, Index width, float* K) {
-  constexpr Index kPanel = 32;
-  for (Index a = 0; a < count; a += kPanel) {
-    const Index end = a + kPanel < count ? a + kPanel : count;
-    inner_products(A + a, end - a, A, end, width, K + a * count, count);
-    for (Index i = a; i < end; ++i) {
-      for (Index j = 0; j < i; ++j) K[j * count + i] = K[i * count + j];
-    }
-  }
+  symmetric_products_of(A, count, width, K);
+}
+void symmetric_products(const Half* const* A, Index count, Index width, float* K) {
+  symmetric_products_of(A, count, width, K);
+}
+void symmetric_products(const BFloat16* const* A, Index count, Index width, float* K) {
+  symmetric_products_of(A, count, width, K);
 }
 
 namespace {
@@ -200,53 +495,76 @@ DPRUNE_CLONES void axpy(float alpha, const float* x, float* y, Index size) {
 }
 
 DPRUNE_CLONES void axpy(double alpha, const float* x, double* y, Index size) {
-  for (Index j = 0; j < size; ++j) y[j] += alpha * static_cast<double>(x[j]);
+  axpy_of(alpha, x, y, size);
+}
+
+DPRUNE_CLONES void axpy(double alpha, const Half* x, double* y, Index size) {
+  axpy_of(alpha, x, y, size);
+}
+
+DPRUNE_CLONES void axpy(double alpha, const BFloat16* x, double* y, Index size) {
+  axpy_of(alpha, x, y, size);
 }
 
 DPRUNE_CLONES void axpy(double alpha, const double* x, double* y, Index size) {
   for (Index j = 0; j < size; ++j) y[j] += alpha * x[j];
 }
 
-DPRUNE_CLONES void add_outer_products(const float* const* B, Index begin, Index end,
-                                      const float* const* A, Index width_a, Index count,
-                                      double* U) {
-  for (Index p = begin; p < end; ++p) {
-    double* row = U + p * width_a;
-    Index q = 0;
-    for (; q + 4 * kDoubles <= width_a; q += 4 * kDoubles) {
-      Double8 sum[4];
-      std::memcpy(sum, row + q, sizeof sum);
-      for (Index i = 0; i < count; ++i) {
-        const auto b = static_cast<double>(B[i][p]);
-        for (Index k = 0; k < 4; ++k) {
-          for (Index l = 0; l < kDoubles; ++l) {
-            sum[k][l] += b * static_cast<double>(A[i][q + k * kDoubles + l]);
-          }
-        }
-      }
-      std::memcpy(row + q, sum, sizeof sum);
+namespace {
+
+// Rows p..p + kRows of U.
+template <Index kRows>
+DPRUNE_INLINE void add_outer_rows(const float* const* B, Index p, const float* const* A,
+                                  Index width_a, Index count, double* U) {
+  Index q = 0;
+  for (; q + kFloats <= width_a; q += kFloats) {
+    Double8 sum[2 * kRows], low, high;
+    Float16 a;
+#pragma GCC unroll 4
+    for (Index r = 0; r < kRows; ++r) {
+      std::memcpy(&sum[2 * r], U + (p + r) * width_a + q, sizeof low);
+      std::memcpy(&sum[2 * r + 1], U + (p + r) * width_a + q + kDoubles, sizeof high);
     }
-    for (; q < width_a; ++q) {
+    for (Index i = 0; i < count; ++i) {
+      load(A[i] + q, a);
+      split(a, low, high);
+#pragma GCC unroll 4
+      for (Index r = 0; r < kRows; ++r) {
+        const auto b = static_cast<double>(B[i][p + r]);
+        sum[2 * r] += b * low;
+        sum[2 * r + 1] += b * high;
+      }
+    }
+#pragma GCC unroll 4
+    for (Index r = 0; r < kRows; ++r) {
+      std::memcpy(U + (p + r) * width_a + q, &sum[2 * r], sizeof low);
+      std::memcpy(U + (p + r) * width_a + q + kDoubles, &sum[2 * r + 1], sizeof high);
+    }
+  }
+  for (; q < width_a; ++q) {
+    for (Index r = 0; r < kRows; ++r) {
+      double& sum = U[(p + r) * width_a + q];
       for (Index i = 0; i < count; ++i) {
-        row[q] += static_cast<double>(B[i][p]) * static_cast<double>(A[i][q]);
+        sum += static_cast<double>(B[i][p + r]) * static_cast<double>(A[i][q]);
       }
     }
   }
 }
 
-DPRUNE_CLONES double squared_norm(const float* a, Index size) {
-  Double8 sum = {};
-  Index j = 0;
-  for (; j + kDoubles <= size; j += kDoubles) {
-    for (Index k = 0; k < kDoubles; ++k) {
-      const auto x = static_cast<double>(a[j + k]);
-      sum[k] += x * x;
-    }
-  }
-  double result = 0.0;
-  for (; j < size; ++j) result += static_cast<double>(a[j]) * static_cast<double>(a[j]);
-  for (Index k = 0; k < kDoubles; ++k) result += sum[k];
-  return result;
+}  // namespace
+
+DPRUNE_CLONES void add_outer_products(const float* const* B, Index begin, Index end,
+                                      const float* const* A, Index width_a, Index count,
+                                      double* U) {
+  Index p = begin;
+  for (; p + 4 <= end; p += 4) add_outer_rows<4>(B, p, A, width_a, count, U);
+  for (; p < end; ++p) add_outer_rows<1>(B, p, A, width_a, count, U);
+}
+
+DPRUNE_CLONES double squared_norm(const float* a, Index size) { return squared_norm_of(a, size); }
+DPRUNE_CLONES double squared_norm(const Half* a, Index size) { return squared_norm_of(a, size); }
+DPRUNE_CLONES double squared_norm(const BFloat16* a, Index size) {
+  return squared_norm_of(a, size);
 }
 
 DPRUNE_CLONES double squared_norm(const double* a, Index size) {

@@ -6,12 +6,20 @@
 // processor can: their last bits, and so block annealing's walk, can differ between processors.
 #pragma once
 
+#include "half.h"
 #include "matrix.h"
 
 namespace dprune {
 
 // <a, b>
 float dot(const float* a, const float* b, Index size);
+float dot(const Half* a, const float* b, Index size);
+float dot(const BFloat16* a, const float* b, Index size);
+
+// u += sum_a weights[a] rows[a], in this order.
+void add_rows(const float* const* rows, const float* weights, Index count, float* u, Index size);
+void add_rows(const Half* const* rows, const float* weights, Index count, float* u, Index size);
+void add_rows(const BFloat16* const* rows, const float* weights, Index count, float* u, Index size);
 
 // C[a * stride + b] = <A_a, B_b>: matrix product A B^T with the rows given one by one.
 void inner_products(const float* const* A, Index count_a, const float* const* B, Index count_b,
@@ -19,6 +27,12 @@ void inner_products(const float* const* A, Index count_a, const float* const* B,
 
 // K[a * count + b] = <A_a, A_b>, for half the work.
 void symmetric_products(const float* const* A, Index count, Index width, float* K);
+void symmetric_products(const Half* const* A, Index count, Index width, float* K);
+void symmetric_products(const BFloat16* const* A, Index count, Index width, float* K);
+
+// U[p * width_a + q] += sum_i weights[i] B_i[p] A_i[q]
+void add_products(const float* const* B, const float* weights, Index width_b, const float* const* A,
+                  Index width_a, Index count, float* U);
 
 // One pass of a Metropolis walk, from sample `begin` on: the first sample i whose proposed flip is
 // accepted, or size. The flip costs sign_i field_i + cost_i and is accepted when that is below
@@ -31,6 +45,8 @@ void axpy(float alpha, const float* x, float* y, Index size);
 
 // y += alpha x, accumulated in float64: the certificates' loop.
 void axpy(double alpha, const float* x, double* y, Index size);
+void axpy(double alpha, const Half* x, double* y, Index size);
+void axpy(double alpha, const BFloat16* x, double* y, Index size);
 void axpy(double alpha, const double* x, double* y, Index size);
 
 // U[p * width_a + q] += sum_i B_i[p] A_i[q] in float64, for columns begin..end of B.
@@ -39,6 +55,8 @@ void add_outer_products(const float* const* B, Index begin, Index end, const flo
 
 // <a, a> in float64
 double squared_norm(const float* a, Index size);
+double squared_norm(const Half* a, Index size);
+double squared_norm(const BFloat16* a, Index size);
 double squared_norm(const double* a, Index size);
 
 }  // namespace dprune

@@ -19,6 +19,11 @@ class Rows {
   virtual Index width() const = 0;  // N
   // Whether rows are far cheaper to read in order than at random.
   virtual bool sequential() const { return false; }
+  // Says that these rows will be asked for soon.
+  virtual void prefetch(const Index* block, Index count) const {
+    static_cast<void>(block);
+    static_cast<void>(count);
+  }
 
   // K[a * count + b] = <S_i, S_j> for i = block[a], j = block[b].
   virtual void gram(const Index* block, Index count, float* K) const = 0;

@@ -98,7 +98,7 @@ def solve(
         with np.load(features) as data:
             labels = data["labels"]
     result = dprune.prune(
-        np.load(rows, mmap_mode="r"),
+        rows,
         eps,
         m=m,
         fraction=fraction,

@@ -6,29 +6,57 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['DenseRows', 'FactoredRows', 'Rows', 'add_groups', 'hardware_threads', 'last_layer_gradients', 'removed_counts', 'softmax_curvature', 'softmax_errors', 'solve', 'squared_norms']
+__all__: list[str] = ['BFloat16Rows', 'DenseRows', 'FactoredRows', 'HalfRows', 'Rows', 'add_groups', 'hardware_threads', 'last_layer_gradients', 'removed_counts', 'softmax_curvature', 'softmax_errors', 'solve', 'squared_norms']
 class Rows:
     """
     A row store: what the solvers ask of the matrix S.
     """
+    def add(self, block: numpy.typing.NDArray[numpy.int64], signs: numpy.typing.NDArray[numpy.float32], u: numpy.typing.NDArray[numpy.float32]) -> None:
+        """
+        u += sum_a signs[a] S_i, i = block[a].
+        """
+    def add_groups(self, labels: numpy.typing.NDArray[numpy.int64], sums: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        sums[labels[i]] += S_i in float64, for labels[i] >= 0.
+        """
+    def dots(self, block: numpy.typing.NDArray[numpy.int64], u: numpy.typing.NDArray[numpy.float32]) -> numpy.typing.NDArray[numpy.float32]:
+        """
+        Inner products of these rows with u, float32.
+        """
+    def gram(self, block: numpy.typing.NDArray[numpy.int64]) -> numpy.typing.NDArray[numpy.float32]:
+        """
+        Inner products of these rows, float32.
+        """
+    def squared_norms(self, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Squared norms of the rows, in float64.
+        """
     @property
     def shape(self) -> tuple[int, int]:
         ...
 class DenseRows(Rows):
     """
-    Rows of a dense float32 matrix, not copied.
+    Rows of a float32 matrix, not copied.
     """
-    def __init__(self, S: numpy.typing.NDArray[numpy.float32]) -> None:
+    def __init__(self, S: numpy.typing.NDArray[numpy.float32], mapped: bool = False) -> None:
+        ...
+class HalfRows(Rows):
+    """
+    Rows of a float16 matrix, given as its bits.
+    """
+    def __init__(self, S: numpy.typing.NDArray[numpy.uint16], mapped: bool = False) -> None:
+        ...
+class BFloat16Rows(Rows):
+    """
+    Rows of a bfloat16 matrix, given as its bits.
+    """
+    def __init__(self, S: numpy.typing.NDArray[numpy.uint16], mapped: bool = False) -> None:
         ...
 class FactoredRows(Rows):
     """
     Rows b_i (x) a_i, held as their factors.
     """
     def __init__(self, b: numpy.typing.NDArray[numpy.float32], a: numpy.typing.NDArray[numpy.float32]) -> None:
-        ...
-    def add_groups(self, labels: numpy.typing.NDArray[numpy.int64], sums: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:
-        ...
-    def squared_norms(self, threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
         ...
 @typing.overload
 def add_groups(block: numpy.typing.NDArray[numpy.float32], labels: numpy.typing.NDArray[numpy.int64], sums: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:

@@ -70,10 +70,11 @@ def prune(
 
     Parameters
     ----------
-    S : (n, N) array, memory map, torch tensor, InfluenceRows or FactoredRows
-        One influence row a sample. float32 in C order is used in place; float64, float16,
-        Fortran-ordered and strided input is streamed into one float32 working copy
-        (``settings["working_copy"]``) and certified on the original.
+    S : (n, N) array, memory map, path, torch tensor, InfluenceRows, BFloat16Rows or FactoredRows
+        One influence row a sample. float32, float16 and bfloat16 in C order are used in place;
+        float64, Fortran-ordered and strided input is streamed into one float32 working copy
+        (``settings["working_copy"]``) and certified on the original. A path names a file that
+        :func:`dprune.open_rows` maps; it may be larger than memory.
     eps : float, optional
         Largest allowed change, >= 0.
     m : int, optional

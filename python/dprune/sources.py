@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -12,13 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from dprune import _core
+from dprune.bfloat16 import BFloat16Rows
 from dprune.design import Float64
 from dprune.factored import FactoredRows
 from dprune.head import LastLayer
 from dprune.influence import InfluenceRows
+from dprune.rowfile import is_mapped, open_rows
 
-# Rows per block when a matrix has to be converted on the way.
-_BLOCK = 4096
+# Numbers converted to float64 at once.
+_NUMBERS = 1 << 23
+_STORES = {
+    "float32": _core.DenseRows,
+    "float16": _core.HalfRows,
+    "bfloat16": _core.BFloat16Rows,
+}
 # Squared norms outside this range would leave float32 in the solver's inner products.
 _LEAST_SQUARE, _LARGEST_SQUARE = 1e-34, 1e34
 
@@ -39,14 +47,14 @@ class Source(ABC):
         Whether the solver works on a float32 copy.
     """
 
-    store: _core.Rows
     dtype: str
     working_copy = False
 
     def __init__(
-        self, shape: tuple[int, int], squared_norms: Float64, head: LastLayer | None, threads: int
+        self, store: _core.Rows, squared_norms: Float64, head: LastLayer | None, threads: int
     ) -> None:
-        self.n, self.width = shape
+        self.store = store
+        self.n, self.width = store.shape
         self.head = head
         self.threads = threads
         self.squared_norms = squared_norms
@@ -60,10 +68,11 @@ class Source(ABC):
                 "rescale S (and eps)"
             )
 
-    @abstractmethod
     def group_sums(self, labels: npt.NDArray[np.int64], groups: int) -> Float64:
         """Sum of the rows of each group, (groups, N) float64; label -1: in none."""
-        ...
+        sums = np.zeros((groups, self.width))
+        self.store.add_groups(labels, sums, self.threads)
+        return sums
 
     @abstractmethod
     def dots(self, v: Float64) -> Float64:
@@ -90,36 +99,27 @@ class Source(ABC):
         return digest.hexdigest()
 
     @abstractmethod
-    def _parts(self) -> Iterator[npt.NDArray[Any]]: ...
+    def _parts(self) -> Iterator[npt.NDArray[Any]]:
+        """The numbers as given, piece by piece."""
+        ...
 
 
-class DenseSource(Source):
-    """A matrix. float32 in C order is used in place.
+class MatrixSource(Source):
+    """A matrix that the core reads as it is: float32, float16 or bfloat16, in C order.
 
-    float64, float16, Fortran-ordered and strided matrices are streamed into one float32 working
-    copy, and all float64 sums run over the original.
+    In memory or mapped from a file: mapped rows are visited in the order of the file.
     """
 
-    def __init__(self, S: npt.NDArray[Any], head: LastLayer | None, threads: int) -> None:
+    def __init__(
+        self, S: npt.NDArray[Any] | BFloat16Rows, head: LastLayer | None, threads: int
+    ) -> None:
         self._original = S
         self.dtype = str(S.dtype)
-        norms = [_core.squared_norms(block, threads) for _, block in self._blocks()]
-        super().__init__((S.shape[0], S.shape[1]), np.concatenate(norms), head, threads)
-        self.working_copy = S.dtype != np.float32 or not S.flags.c_contiguous
-        dense = S
-        if self.working_copy:
-            dense = np.empty(S.shape, dtype=np.float32)
-            for start in range(0, self.n, _BLOCK):
-                dense[start : start + _BLOCK] = S[start : start + _BLOCK]
-        self.store = _core.DenseRows(dense)
-
-    def group_sums(self, labels: npt.NDArray[np.int64], groups: int) -> Float64:
-        """Sum of the rows of each group, (groups, N) float64; label -1: in none."""
-        sums = np.zeros((groups, self.width))
-        for start, block in self._blocks():
-            part = labels[start : start + len(block)]
-            _core.add_groups(block, part, sums, self.threads)
-        return sums
+        numbers = S.bits if isinstance(S, BFloat16Rows) else S
+        store = _STORES[self.dtype](
+            numbers if numbers.dtype == np.float32 else numbers.view(np.uint16), is_mapped(numbers)
+        )
+        super().__init__(store, store.squared_norms(threads), head, threads)
 
     def dots(self, v: Float64) -> Float64:
         """Inner products of all rows with v, (n,) float64."""
@@ -141,23 +141,46 @@ class DenseSource(Source):
             total += np.einsum("ij,ij->j", block, block)
         return total / self.n
 
-    def _blocks(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """The original in pieces that the core reads: all of it, or converted block by block."""
-        native = self._original.dtype in (np.float32, np.float64)
-        if native and self._original.flags.c_contiguous:
-            yield 0, self._original
-            return
-        for start in range(0, len(self._original), _BLOCK):
-            block = self._original[start : start + _BLOCK]
-            yield start, np.ascontiguousarray(block, dtype=None if native else np.float32)
+    def _slices(self) -> Iterator[slice]:
+        rows = max(1, _NUMBERS // self.width)
+        for start in range(0, self.n, rows):
+            yield slice(start, start + rows)
 
     def _parts(self) -> Iterator[npt.NDArray[Any]]:
-        for start in range(0, self.n, _BLOCK):
-            yield self._original[start : start + _BLOCK]
+        S = self._original
+        numbers = S.bits if isinstance(S, BFloat16Rows) else S
+        for rows in self._slices():
+            yield numbers[rows]
 
     def _float64_parts(self) -> Iterator[Float64]:
-        for part in self._parts():
-            yield np.asarray(part, dtype=np.float64)
+        for rows in self._slices():
+            yield np.ascontiguousarray(self._original[rows], dtype=np.float64)
+
+
+class CopiedSource(MatrixSource):
+    """A float64, Fortran-ordered or strided matrix.
+
+    It is streamed into a float32 working copy, and all float64 sums run over the original.
+    """
+
+    working_copy = True
+
+    def __init__(self, S: npt.NDArray[Any], head: LastLayer | None, threads: int) -> None:
+        self._original = S
+        self.dtype = str(S.dtype)
+        self.n, self.width = S.shape
+        copy = np.empty(S.shape, dtype=np.float32)
+        for rows in self._slices():
+            copy[rows] = S[rows]
+        norms = [_core.squared_norms(block, threads) for block in self._float64_parts()]
+        Source.__init__(self, _core.DenseRows(copy), np.concatenate(norms), head, threads)
+
+    def group_sums(self, labels: npt.NDArray[np.int64], groups: int) -> Float64:
+        """Sum of the rows of each group, (groups, N) float64; label -1: in none."""
+        sums = np.zeros((groups, self.width))
+        for rows, block in zip(self._slices(), self._float64_parts(), strict=True):
+            _core.add_groups(block, labels[rows], sums, self.threads)
+        return sums
 
 
 class FactoredSource(Source):
@@ -167,15 +190,8 @@ class FactoredSource(Source):
 
     def __init__(self, S: FactoredRows, head: LastLayer | None, threads: int) -> None:
         self._factors = S
-        self._factored = _core.FactoredRows(S.b, S.a)
-        self.store = self._factored
-        super().__init__(S.shape, self._factored.squared_norms(threads), head, threads)
-
-    def group_sums(self, labels: npt.NDArray[np.int64], groups: int) -> Float64:
-        """Sum of the rows of each group, (groups, N) float64; label -1: in none."""
-        sums = np.zeros((groups, self.width))
-        self._factored.add_groups(labels, sums, self.threads)
-        return sums
+        store = _core.FactoredRows(S.b, S.a)
+        super().__init__(store, store.squared_norms(threads), head, threads)
 
     def dots(self, v: Float64) -> Float64:
         """Inner products of all rows with v, (n,) float64: ``b_i^T V a_i``."""
@@ -203,8 +219,9 @@ class FactoredSource(Source):
         return total / self.n
 
     def _slices(self) -> Iterator[slice]:
-        for start in range(0, self.n, _BLOCK):
-            yield slice(start, start + _BLOCK)
+        rows = max(1, _NUMBERS // self._factors.a.shape[1])
+        for start in range(0, self.n, rows):
+            yield slice(start, start + rows)
 
     def _float64(self, rows: Any) -> tuple[Float64, Float64]:
         return self._factors.b[rows].astype(np.float64), self._factors.a[rows].astype(np.float64)
@@ -216,23 +233,28 @@ class FactoredSource(Source):
 
 def source_of(S: Any, threads: int) -> Source:
     """Recognise what prune() was given."""
-    head = None
-    if isinstance(S, InfluenceRows):
-        head = S.head
-        S = S.rows if S.factors is None else FactoredRows(*S.factors)
-    if isinstance(S, FactoredRows):
-        return FactoredSource(S, head, threads)
-    return DenseSource(_as_matrix(S), head, threads)
+    head = S.head if isinstance(S, InfluenceRows) else None
+    rows = _as_rows(S)
+    if isinstance(rows, FactoredRows):
+        return FactoredSource(rows, head, threads)
+    if isinstance(rows, BFloat16Rows):
+        return MatrixSource(rows, head, threads)
+    if str(rows.dtype) in _STORES and rows.flags.c_contiguous:
+        return MatrixSource(rows, head, threads)
+    return CopiedSource(rows, head, threads)
 
 
 def take_rows(S: Any, rows: npt.NDArray[np.int64]) -> Any:
     """Some rows of S, in the same form, without the head they came from."""
+    return _as_rows(S)[rows]
+
+
+def _as_rows(S: Any) -> npt.NDArray[Any] | BFloat16Rows | FactoredRows:
+    """S without its wrapping, checked, not copied."""
     if isinstance(S, InfluenceRows):
         S = S.rows if S.factors is None else FactoredRows(*S.factors)
-    return S[rows]
-
-
-def _as_matrix(S: Any) -> npt.NDArray[Any]:
+    if isinstance(S, (str, os.PathLike)):
+        S = open_rows(S)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(S, torch.Tensor):
         if S.device.type != "cpu":
@@ -240,17 +262,21 @@ def _as_matrix(S: Any) -> npt.NDArray[Any]:
                 f"S must be on the CPU, found {S.device}: the solvers do not run on a GPU yet; "
                 "pass S.cpu()"
             )
+        S = S.detach().resolve_neg().resolve_conj()
         if S.dtype == torch.bfloat16:
-            raise TypeError("S must be float32, float64 or float16, found bfloat16; use S.float()")
-        S = S.detach().resolve_neg().resolve_conj().numpy()
+            S = BFloat16Rows(S.contiguous().view(torch.int16).numpy().view(np.uint16))
+        else:
+            S = S.numpy()
+    if isinstance(S, (BFloat16Rows, FactoredRows)):
+        return S
     if not hasattr(S, "__array__"):
         raise TypeError(
-            "S must be a NumPy array, memory map, torch tensor, InfluenceRows or FactoredRows, "
-            f"found {type(S).__name__}"
+            "S must be a NumPy array, memory map, path of an .npy file, torch tensor, "
+            f"InfluenceRows, BFloat16Rows or FactoredRows, found {type(S).__name__}"
         )
-    matrix = np.asarray(S)
+    matrix = S if isinstance(S, np.memmap) else np.asarray(S)
     if matrix.dtype not in (np.float32, np.float64, np.float16):
-        raise TypeError(f"S must be float32, float64 or float16, found {matrix.dtype}")
+        raise TypeError(f"S must be float32, float64, float16 or bfloat16, found {matrix.dtype}")
     if matrix.ndim != 2:
         raise ValueError(f"S must have 2 dimensions (n, N), found shape {matrix.shape}")
     if matrix.size == 0:
