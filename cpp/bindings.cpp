@@ -22,6 +22,7 @@
 #include "parallel.h"
 #include "problem.h"
 #include "quotas.h"
+#include "scaled_rows.h"
 
 namespace py = pybind11;
 
@@ -235,9 +236,12 @@ Monitor::Hook python_hook(const std::optional<Callback>& callback) {
 }
 
 std::unique_ptr<FixedSizeSolver> make_solver(const std::string& name, const Problem& problem,
-                                             std::uint64_t seed, int threads, double seconds) {
+                                             const Problem& metric, std::uint64_t seed,
+                                             int threads, double seconds) {
   if (name == "anneal") return std::make_unique<Annealer>(problem, seed);
-  if (name == "block") return std::make_unique<BlockAnnealer>(problem, seed, threads, seconds);
+  if (name == "block") {
+    return std::make_unique<BlockAnnealer>(problem, metric, seed, threads, seconds);
+  }
   throw std::invalid_argument("unknown solver " + name);
 }
 
@@ -252,13 +256,31 @@ const char* name_of(Status status) {
   }
 }
 
+// The same problem with its rows in another metric.
+Problem in_metric(const Problem& problem, const Rows& rows, int threads) {
+  const Index n = rows.size();
+  Problem other{rows,
+                std::vector<double>(static_cast<std::size_t>(rows.width()), 0.0),
+                std::vector<double>(static_cast<std::size_t>(n)),
+                problem.reweight,
+                problem.quotas,
+                problem.protect};
+  const std::vector<Index> one(static_cast<std::size_t>(n), 0);
+  rows.add_groups(one.data(), {other.mean.data(), 1, rows.width()}, threads);
+  for (double& x : other.mean) x /= static_cast<double>(n);
+  rows.squared_norms(other.squared_norms.data(), threads);
+  return other;
+}
+
 py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>& squared_norms,
-               double reweight, const Array<Index>& labels, const Array<Index>& floors,
-               bool proportional, const Array<std::uint8_t>& protect, std::optional<Index> m,
+               const Rows* metric, double reweight, const Array<Index>& labels,
+               const Array<Index>& floors, bool proportional,
+               const Array<std::uint8_t>& protect, std::optional<Index> m,
                Index ceiling, double eps, const std::string& solver, std::uint64_t seed,
                std::int64_t sweeps, double time_limit, int threads,
                const std::optional<Callback>& callback) {
   const Index n = rows.size();
+  require(metric == nullptr || metric->size() == n, "metric must have as many rows as rows");
   const double* mean_data = vector_of(mean, rows.width(), "mean");
   const double* norms_data = vector_of(squared_norms, n, "squared_norms");
   const Index* label_data = vector_of(labels, n, "labels");
@@ -276,7 +298,10 @@ py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>&
   {
     const py::gil_scoped_release release;
     const Effort effort{sweeps, time_limit};
-    const auto engine = make_solver(solver, problem, seed, threads, time_limit);
+    std::optional<Problem> other;
+    if (metric != nullptr) other.emplace(in_metric(problem, *metric, threads));
+    const auto engine =
+        make_solver(solver, problem, other ? *other : problem, seed, threads, time_limit);
     solution = m ? engine->solve(*m, {}, effort, 0.0, monitor)
                  : solve_budget(problem, eps, ceiling, *engine, effort, monitor);
   }
@@ -346,12 +371,20 @@ PYBIND11_MODULE(_core, m) {
            }),
            "b"_a.noconvert(), "a"_a.noconvert(), py::keep_alive<1, 2>(), py::keep_alive<1, 3>());
 
+  py::class_<ScaledRows, Rows>(m, "ScaledRows", "The rows of another store, columns scaled.")
+      .def(py::init([](const Rows& rows, const Array<float>& scale) {
+             const float* x = vector_of(scale, rows.width(), "scale");
+             return std::make_unique<ScaledRows>(rows,
+                                                 std::vector<float>(x, x + rows.width()));
+           }),
+           "rows"_a, "scale"_a.noconvert(), py::keep_alive<1, 2>());
+
   m.def("removed_counts", &removed_counts, "labels"_a.noconvert(), "floors"_a.noconvert(),
         "proportional"_a, "m"_a,
         "Most samples removed from each group when m are removed in all; with proportional "
         "quotas the exact number.");
   m.def("solve", &solve, "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(),
-        "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
+        "metric"_a, "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
         "protect"_a.noconvert(), "m"_a, "ceiling"_a, "eps"_a, "solver"_a, "seed"_a, "sweeps"_a,
         "time_limit"_a, "threads"_a, "callback"_a = py::none(),
         "Eq. 4 when m is given, else Eq. 3 with eps.");

@@ -18,6 +18,7 @@ from dprune.backend import check_device
 from dprune.bound import Bound, dual_bound
 from dprune.constraints import Constraints, at_least, constraints, goal
 from dprune.curvature import Float64
+from dprune.metric import EUCLIDEAN, metric
 from dprune.result import TRACE, PruneResult, Status
 from dprune.sources import Source, source_of
 
@@ -166,6 +167,9 @@ def prune(
         caps = rules.sizes - rules.floors
         share = 10.0 if time_limit is None else 0.2 * time_limit
         bound = dual_bound(source, everything, eps, c, rules.labels, caps, rules.protect, share)
+    walked = EUCLIDEAN
+    if solver == "block":
+        walked = metric(source, math.inf if time_limit is None else time_limit)
     left = max(1e-3, math.inf if time_limit is None else time_limit - time.perf_counter() + start)
     with ExitStack() as stack:
         watchers = [] if callback is None else [callback]
@@ -180,6 +184,7 @@ def prune(
                 source.store,
                 everything / n,
                 source.squared_norms,
+                walked.store,
                 c,
                 rules.labels,
                 rules.floors,
@@ -243,6 +248,7 @@ def prune(
             "min_keep": int(min_keep),
             "protected": int(rules.protect.sum()),
             "solver": solver,
+            "metric": walked.kind,
             "seed": seed,
             "sweeps": sweeps,
             "planned_sweeps": planned,

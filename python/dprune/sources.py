@@ -121,6 +121,21 @@ class MatrixSource(Source):
         )
         super().__init__(store, store.squared_norms(threads), head, threads)
 
+    @property
+    def mapped(self) -> bool:
+        """Whether the rows lie in a file."""
+        S = self._original
+        return is_mapped(S.bits if isinstance(S, BFloat16Rows) else S)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Some of the rows, (len(rows), N) float32."""
+        return np.asarray(self._original[rows], dtype=np.float32)
+
+    def float32_parts(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        """All rows, piece by piece."""
+        for rows in self._slices():
+            yield rows, np.ascontiguousarray(self._original[rows], dtype=np.float32)
+
     def dots(self, v: Float64) -> Float64:
         """Inner products of all rows with v, (n,) float64."""
         return np.concatenate([block @ v for block in self._float64_parts()])
@@ -190,6 +205,7 @@ class FactoredSource(Source):
 
     def __init__(self, S: FactoredRows, head: LastLayer | None, threads: int) -> None:
         self._factors = S
+        self.factors = S.b, S.a
         store = _core.FactoredRows(S.b, S.a)
         super().__init__(store, store.squared_norms(threads), head, threads)
 
