@@ -314,7 +314,9 @@ class Slivers {
   explicit Slivers(Index count)
       : lines_(new Line[static_cast<std::size_t>((count + kSliver - 1) / kSliver * kDepth)]) {}
 
-  float* of(Index row) const { return lines_[row / kSliver * kDepth].numbers; }
+  float* of(Index row) const {
+    return reinterpret_cast<float*>(lines_.get() + row / kSliver * kDepth);
+  }
 
   // Columns begin..end of the rows.
   template <class T>
