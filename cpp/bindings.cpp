@@ -236,8 +236,8 @@ Monitor::Hook python_hook(const std::optional<Callback>& callback) {
 }
 
 std::unique_ptr<FixedSizeSolver> make_solver(const std::string& name, const Problem& problem,
-                                             const Problem& metric, std::uint64_t seed,
-                                             int threads, double seconds) {
+                                             const Problem& metric, std::uint64_t seed, int threads,
+                                             double seconds) {
   if (name == "anneal") return std::make_unique<Annealer>(problem, seed);
   if (name == "block") {
     return std::make_unique<BlockAnnealer>(problem, metric, seed, threads, seconds);
@@ -256,9 +256,12 @@ const char* name_of(Status status) {
   }
 }
 
-// The same problem with its rows in another metric.
-Problem in_metric(const Problem& problem, const Rows& rows, int threads) {
+// The same problem with its rows in another metric, if there is one.
+std::optional<Problem> in_metric(const Problem& problem, const Rows* metric, int threads) {
+  if (metric == nullptr) return std::nullopt;
+  const Rows& rows = *metric;
   const Index n = rows.size();
+  require(n == problem.size(), "metric must have as many rows as rows");
   Problem other{rows,
                 std::vector<double>(static_cast<std::size_t>(rows.width()), 0.0),
                 std::vector<double>(static_cast<std::size_t>(n)),
@@ -272,52 +275,64 @@ Problem in_metric(const Problem& problem, const Rows& rows, int threads) {
   return other;
 }
 
-py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>& squared_norms,
-               const Rows* metric, double reweight, const Array<Index>& labels,
-               const Array<Index>& floors, bool proportional,
-               const Array<std::uint8_t>& protect, std::optional<Index> m,
-               Index ceiling, double eps, const std::string& solver, std::uint64_t seed,
-               std::int64_t sweeps, double time_limit, int threads,
-               const std::optional<Callback>& callback) {
-  const Index n = rows.size();
-  require(metric == nullptr || metric->size() == n, "metric must have as many rows as rows");
-  const double* mean_data = vector_of(mean, rows.width(), "mean");
-  const double* norms_data = vector_of(squared_norms, n, "squared_norms");
-  const Index* label_data = vector_of(labels, n, "labels");
-  const std::uint8_t* protect_data = vector_of(protect, n, "protect");
-  const Problem problem{rows,
-                        {mean_data, mean_data + rows.width()},
-                        {norms_data, norms_data + n},
-                        reweight,
-                        Quotas({label_data, label_data + n},
-                               {floors.data(), floors.data() + floors.size()}, proportional),
-                        {protect_data, protect_data + n}};
-  Monitor monitor(time_limit, m ? std::numeric_limits<double>::infinity() : eps,
-                  python_hook(callback));
-  Solution solution;
-  {
-    const py::gil_scoped_release release;
-    const Effort effort{sweeps, time_limit};
-    std::optional<Problem> other;
-    if (metric != nullptr) other.emplace(in_metric(problem, *metric, threads));
-    const auto engine =
-        make_solver(solver, problem, other ? *other : problem, seed, threads, time_limit);
-    solution = m ? engine->solve(*m, {}, effort, 0.0, monitor)
-                 : solve_budget(problem, eps, ceiling, *engine, effort, monitor);
+// A problem and the solver that works on it, for one search or several: what it knows of the rows
+// stays from one to the next.
+class Solver {
+ public:
+  Solver(const Rows& rows, const Array<double>& mean, const Array<double>& squared_norms,
+         const Rows* metric, double reweight, const Array<Index>& labels,
+         const Array<Index>& floors, bool proportional, const Array<std::uint8_t>& protect,
+         const std::string& name, std::uint64_t seed, int threads, double seconds)
+      : problem_{rows,
+                 copied(mean, rows.width(), "mean"),
+                 copied(squared_norms, rows.size(), "squared_norms"),
+                 reweight,
+                 Quotas(copied(labels, rows.size(), "labels"),
+                        copied(floors, floors.size(), "floors"), proportional),
+                 copied(protect, rows.size(), "protect")},
+        metric_(in_metric(problem_, metric, threads)),
+        engine_(
+            make_solver(name, problem_, metric_ ? *metric_ : problem_, seed, threads, seconds)) {}
+
+  py::dict solve(std::optional<Index> m, Index ceiling, double eps, std::int64_t sweeps,
+                 double time_limit, const std::optional<Array<std::uint8_t>>& start,
+                 const std::optional<Callback>& callback) {
+    const Index n = problem_.size();
+    const Mask first = start ? copied(*start, n, "start") : Mask{};
+    Monitor monitor(time_limit, m ? std::numeric_limits<double>::infinity() : eps,
+                    python_hook(callback));
+    Solution solution;
+    {
+      const py::gil_scoped_release release;
+      const Effort effort{sweeps, time_limit};
+      solution = m ? engine_->solve(*m, first, effort, 0.0, monitor)
+                   : solve_budget(problem_, eps, ceiling, *engine_, effort, monitor);
+    }
+    Array<std::uint8_t> mask(n);
+    std::copy(solution.mask.begin(), solution.mask.end(), mask.mutable_data());
+    py::list trace;
+    for (const TracePoint& point : monitor.trace()) {
+      trace.append(py::make_tuple(point.seconds, point.sweep, point.norm, point.removed));
+    }
+    py::dict result;
+    result["mask"] = mask;
+    result["status"] = name_of(monitor.status());
+    result["sweeps"] = monitor.sweeps();
+    result["trace"] = trace;
+    return result;
   }
-  Array<std::uint8_t> mask(n);
-  std::copy(solution.mask.begin(), solution.mask.end(), mask.mutable_data());
-  py::list trace;
-  for (const TracePoint& point : monitor.trace()) {
-    trace.append(py::make_tuple(point.seconds, point.sweep, point.norm, point.removed));
+
+ private:
+  template <class T>
+  static std::vector<T> copied(const Array<T>& array, Index size, const char* name) {
+    const T* begin = vector_of(array, size, name);
+    return {begin, begin + size};
   }
-  py::dict result;
-  result["mask"] = mask;
-  result["status"] = name_of(monitor.status());
-  result["sweeps"] = monitor.sweeps();
-  result["trace"] = trace;
-  return result;
-}
+
+  Problem problem_;
+  std::optional<Problem> metric_;
+  std::unique_ptr<FixedSizeSolver> engine_;
+};
 
 }  // namespace
 }  // namespace dprune
@@ -374,8 +389,7 @@ PYBIND11_MODULE(_core, m) {
   py::class_<ScaledRows, Rows>(m, "ScaledRows", "The rows of another store, columns scaled.")
       .def(py::init([](const Rows& rows, const Array<float>& scale) {
              const float* x = vector_of(scale, rows.width(), "scale");
-             return std::make_unique<ScaledRows>(rows,
-                                                 std::vector<float>(x, x + rows.width()));
+             return std::make_unique<ScaledRows>(rows, std::vector<float>(x, x + rows.width()));
            }),
            "rows"_a, "scale"_a.noconvert(), py::keep_alive<1, 2>());
 
@@ -383,10 +397,16 @@ PYBIND11_MODULE(_core, m) {
         "proportional"_a, "m"_a,
         "Most samples removed from each group when m are removed in all; with proportional "
         "quotas the exact number.");
-  m.def("solve", &solve, "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(),
-        "metric"_a, "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
-        "protect"_a.noconvert(), "m"_a, "ceiling"_a, "eps"_a, "solver"_a, "seed"_a, "sweeps"_a,
-        "time_limit"_a, "threads"_a, "callback"_a = py::none(),
-        "Eq. 4 when m is given, else Eq. 3 with eps.");
+  py::class_<Solver>(m, "Solver", "A problem and the solver that works on it.")
+      .def(py::init<const Rows&, const Array<double>&, const Array<double>&, const Rows*, double,
+                    const Array<Index>&, const Array<Index>&, bool, const Array<std::uint8_t>&,
+                    const std::string&, std::uint64_t, int, double>(),
+           "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(), "metric"_a, "reweight"_a,
+           "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
+           "protect"_a.noconvert(), "solver"_a, "seed"_a, "threads"_a, "seconds"_a,
+           py::keep_alive<1, 2>(), py::keep_alive<1, 5>())
+      .def("solve", &Solver::solve, "m"_a, "ceiling"_a, "eps"_a, "sweeps"_a, "time_limit"_a,
+           "start"_a.noconvert() = py::none(), "callback"_a = py::none(),
+           "Eq. 4 when m is given, from the mask `start`, else Eq. 3 with eps.");
   m.def("hardware_threads", &hardware_threads, "Threads this machine runs at once.");
 }

@@ -224,9 +224,8 @@ class BlockAnnealer::Walk {
       for (Index a = next(0); a < size; a = next(a + 1)) {
         if (!subset_.admissible(row[a])) continue;
         const auto sign = static_cast<double>(sign_[a]);
-        const double change =
-            static_cast<double>(K[a * size + a]) +
-            sign * (static_cast<double>(field_[a]) - pull(strata_[a]));
+        const double change = static_cast<double>(K[a * size + a]) +
+                              sign * (static_cast<double>(field_[a]) - pull(strata_[a]));
         axpy(2.0F * sign_[a], K + a * size, field_.data(), size);
         const auto stiffer = static_cast<float>(2.0 * sign * kappa);
         for (Index b = 0; b < size; ++b) field_[b] += strata_[b] == strata_[a] ? stiffer : 0.0F;
@@ -290,9 +289,8 @@ BlockAnnealer::BlockAnnealer(const Problem& problem, const Problem& metric, std:
       metric_(metric),
       // Hot enough that the largest rows move too: real heads have rows of 100 times the mean.
       // Among few rows each meets the full length of the others.
-      hottest_(problem.size() <= kFewRows
-                   ? largest(metric)
-                   : std::max(0.05 * mean(metric), 0.03 * largest(metric))),
+      hottest_(problem.size() <= kFewRows ? largest(metric)
+                                          : std::max(0.05 * mean(metric), 0.03 * largest(metric))),
       likely_(std::min(hottest_, freezing(metric))),
       blocks_(metric, seconds),
       seed_(seed),
@@ -350,9 +348,9 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
     while (!over() && !frozen && share < 1.0 && coldest > kRange * hottest_) {
       const auto done = sweep(coldest);
       // Two flips of a sweep may be the multipliers' doing, at any temperature.
-      frozen = coldest < kInPlay * likely_ &&
-               static_cast<double>(done.accepted) <=
-                   2.0 + kFrozen * static_cast<double>(done.proposals);
+      frozen =
+          coldest < kInPlay * likely_ &&
+          static_cast<double>(done.accepted) <= 2.0 + kFrozen * static_cast<double>(done.proposals);
       share = spent() / kQuickShare;
       if (!frozen) {
         coldest = std::min(kFall * coldest, hottest_ * std::pow(likely_ / hottest_, share));

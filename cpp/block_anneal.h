@@ -10,9 +10,9 @@
 // 2 s r_i + K_ii, a number at hand; when the flip is accepted, r += s K_i, O(b). A visit makes
 // several passes over its block and then adds its net flips to u.
 //
-// Sizes and quotas: the penalty kappa e_s^2 of a stratum s with excess e_s, and its multiplier mu_s,
-// as in anneal.h; an accepted flip shifts the fields of its stratum by 2 s kappa. Group caps are
-// looked at when a flip is accepted.
+// Sizes and quotas: the penalty kappa e_s^2 of a stratum s with excess e_s, and its multiplier
+// mu_s, as in anneal.h; an accepted flip shifts the fields of its stratum by 2 s kappa. Group caps
+// are looked at when a flip is accepted.
 //
 // The metric: the walk may go by u^T M u in place of ||u||^2. It freezes at a temperature in
 // proportion to tr(M C), C the rows' covariance, and leaves u with covariance (T/2) M^-1, so that
