@@ -48,12 +48,12 @@ def block_conjugate_gradients(
         r -= step @ images
         # The next directions, conjugate to these.
         z = precondition(r)
-        z -= scipy.linalg.cho_solve(energy, images @ z.T).T @ directions
-        directions = _orthonormal(z)
+        overlap = scipy.linalg.cho_solve(energy, images @ z.T).T
+        directions = _orthonormal(z - overlap @ directions)
     return x * scale, max_iterations
 
 
 def _orthonormal(rows: Float64) -> Float64:
     """An orthonormal basis of the rows' span, with arbitrary directions where they depend."""
-    q, _ = scipy.linalg.qr(rows.T, mode="economic", overwrite_a=True, check_finite=False)
+    q, _ = scipy.linalg.qr(rows.T, mode="economic", check_finite=False)
     return np.ascontiguousarray(q.T)
