@@ -87,8 +87,10 @@ def test_leverage_is_one_newton_step_without_the_sample(make):
     assert oracle.relative_error(S, truth) < 1e-5
 
 
-def test_leverage_predicts_single_removals(wine):
+@pytest.mark.parametrize("weight_decay", [1e-2, 5e-4])
+def test_leverage_predicts_single_removals(weight_decay):
     """Self-influence of the corrected rows beside refitted heads."""
+    wine = oracle.head("wine", weight_decay)
     S = np.asarray(dprune.influence(wine, "dense", leverage=True).expand(), dtype=float)
     plain = np.asarray(dprune.influence(wine, "dense").expand(), dtype=float)
     removed = range(0, wine.n, 9)
