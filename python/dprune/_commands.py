@@ -68,9 +68,10 @@ def influence(
     weight_decay: float = 5e-4,
     method: Annotated[str, typer.Option(help="auto, dense, pcg or lissa.")] = "auto",
     rank: Annotated[int | None, typer.Option(help="Only this many leading directions.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, or bfloat16 at half the size.")] = "float32",
 ) -> None:
     """Fit the last layer and write its influence rows."""
-    rows = dprune.influence(_head(features, weight_decay), method, rank, out)
+    rows = dprune.influence(_head(features, weight_decay), method, rank, out, dtype=dtype)
     console.print(
         f"{rows.shape[0]} x {rows.shape[1]} rows by {rows.method} ({rows.reason}), "
         f"residual {rows.residuals.max():.1e}"

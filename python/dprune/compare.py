@@ -28,7 +28,8 @@ from dprune import models, scores, train
 from dprune.choose import choose_reweight
 from dprune.data import ImageData
 from dprune.head import LastLayer
-from dprune.influence import InfluenceRows, influence
+from dprune.influence import influence
+from dprune.influence_rows import InfluenceRows
 from dprune.result import PruneResult, load, write_beside
 from dprune.solve import prune
 from dprune.trajectory import Trajectory

@@ -17,7 +17,7 @@ from dprune.bfloat16 import BFloat16Rows
 from dprune.design import Float64
 from dprune.factored import FactoredRows
 from dprune.head import LastLayer
-from dprune.influence import InfluenceRows
+from dprune.influence_rows import InfluenceRows
 from dprune.rowfile import is_mapped, open_rows
 
 # Numbers converted to float64 at once.
