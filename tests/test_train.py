@@ -89,6 +89,24 @@ def test_augmentation_moves_each_image_by_itself():
     assert all(torch.equal(flipped[i], x[i].flip(2)) for i in range(50) if not same[i])
 
 
+def test_an_epoch_is_cut_into_even_batches(data):
+    sizes, seen = [], []
+
+    class Watched(SmallCNN):
+        def forward(self, x):
+            sizes.append(len(x))
+            seen.append(x.detach().sum(dim=(1, 2, 3)))
+            return super().forward(x)
+
+    recipe = train.Recipe(epochs=2, batch=32)
+    train.fit(Watched(10), data.images[:65], data.labels[:65], recipe)
+    assert sizes == [22, 22, 21] * 2
+    for epoch in (torch.cat(seen[:3]), torch.cat(seen[3:])):  # every sample once
+        expected = np.sort(data.images[:65].sum(axis=(1, 2, 3)))
+        np.testing.assert_allclose(np.sort(epoch.numpy()), expected, rtol=1e-5)
+    assert not torch.equal(seen[0], seen[3])
+
+
 def test_the_seed_decides_and_uint8_is_the_same_data(data):
     def trained(images, seed):
         model = seeded(seed, SmallCNN, 10)
