@@ -181,7 +181,9 @@ def fit(
         If the checkpoint is of another recipe, seed or data size.
     """
     n = len(labels)
-    model.to(device, memory_format=torch.channels_last)  # what convolutions are fastest on
+    model.to(device)
+    # Convolutions are fastest on it. torch's types leave this argument out.
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x_all = torch.from_numpy(np.ascontiguousarray(images)).to(device)
     y_all = torch.from_numpy(labels).to(device)
     generator = torch.Generator().manual_seed(seed)
