@@ -53,10 +53,16 @@ def test_hold_outs_are_stratified_and_may_cover_everything(digits_rows, digits):
 
     counts = np.bincount(digits[1])
     choice, held = held_out(validation=0.2, holdouts=1)
-    np.testing.assert_array_equal(held, [np.round(0.2 * counts)])
+    np.testing.assert_array_equal(held, [np.ceil(0.2 * counts)])
     choice, held = held_out(validation=0.2, holdouts=5)
     assert np.abs(np.array(held) - 0.2 * counts).max() <= 1
     np.testing.assert_array_equal(choice.validation, np.arange(1257))
+
+
+def test_an_empty_hold_out_is_refused():
+    rows = np.random.default_rng(0).standard_normal((20, 3), dtype=np.float32)
+    with pytest.raises(ValueError, match="validation must hold out at least one sample of 20"):
+        dprune.choose_reweight(rows, np.arange(20) % 4, 5, lambda *_: 0.0, validation=0.1)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import settings as s
 import typer
 
-from dprune.compare import compare, markdown
+from dprune.compare import compare
 from dprune.compare_report import accuracy_plot, difference_plot
+from dprune.compare_table import markdown
 from dprune.report import write_report
 
 

@@ -23,10 +23,11 @@ from scipy.stats import spearmanr
 
 import dprune
 from dprune import models, scores, train
-from dprune.compare import BASELINES, Plan, Sources
 from dprune.data import ImageData
+from dprune.plan import Plan
 from dprune.report import figure_with_axes, plot_style
 from dprune.result import write_beside
+from dprune.selection import BASELINES, Sources
 
 BASED_ON_SCORES = ("herding", "forgetting", "el2n", "grand", "influence-norm", "moderate")
 

@@ -14,8 +14,9 @@ from dataclasses import replace
 import settings as s
 import typer
 
-from dprune.compare import compare, markdown
+from dprune.compare import compare
 from dprune.compare_report import accuracy_plot
+from dprune.compare_table import markdown
 
 METHODS = ("random", "random+quotas", "el2n+quotas", "forgetting+quotas", "dprune")
 

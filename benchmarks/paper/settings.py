@@ -17,8 +17,8 @@ import typer
 from matplotlib.figure import Figure
 
 from dprune import train
-from dprune.compare import Plan
 from dprune.data import ImageData, load
+from dprune.plan import Plan
 from dprune.result import write_beside
 
 RESULTS = Path("benchmarks") / "results"

@@ -25,11 +25,11 @@ from scipy.stats import spearmanr
 import dprune
 from dprune import models, scores, train
 from dprune.choose import choose_reweight
-from dprune.compare import Sources
 from dprune.data import ImageData
 from dprune.models import ConvNet, ConvNetShape, convnet_space
 from dprune.report import figure_with_axes, plot_style
 from dprune.result import write_beside
+from dprune.selection import Sources
 
 BEST = 10
 

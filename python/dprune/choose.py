@@ -120,7 +120,13 @@ def _holdouts(labels: Indices, share: float, count: int, rng: np.random.Generato
     parts: list[list[Indices]] = [[] for _ in range(count)]
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        ends = np.rint(share * len(members) * np.arange(1, count + 1)).astype(int)
+        ends = np.ceil(np.round(share * len(members) * np.arange(1, count + 1), 9)).astype(int)
         for part, piece in zip(parts, np.split(members, ends), strict=False):
             part.append(piece)
-    return [np.sort(np.concatenate(part)) for part in parts]
+    found = [np.sort(np.concatenate(part)) for part in parts]
+    if any(not len(part) for part in found):
+        raise ValueError(
+            f"validation must hold out at least one sample of {len(labels)} each of {count} times, "
+            f"found {share}"
+        )
+    return found
