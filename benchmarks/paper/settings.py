@@ -100,6 +100,7 @@ Width = Annotated[int | None, typer.Option(help="Channels at the network's start
 Samples = Annotated[int | None, typer.Option(help="Use a random part of the training data.")]
 Methods = Annotated[str | None, typer.Option(help="Comma-separated.")]
 Ratios = Annotated[str | None, typer.Option(help="Shares removed, comma-separated.")]
+Jobs = Annotated[int, typer.Option(help="Worker processes for the retrainings.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
@@ -113,13 +114,14 @@ def setting(
     ratios: str | None = None,
     methods: str | None = None,
     device: str = "cpu",
+    jobs: int = 1,
 ) -> Setting:
     """The setting of a data set with what the command line changes."""
     if data not in SETTINGS:
         raise typer.BadParameter(f"data must be one of {', '.join(SETTINGS)}, found {data!r}")
     found = SETTINGS[data]
     plan = found.plan
-    changes: dict[str, Any] = {"device": device}
+    changes: dict[str, Any] = {"device": device, "jobs": jobs}
     if seeds is not None:
         changes["seeds"] = seeds
     if epochs is not None:
