@@ -73,6 +73,7 @@ def test_fig2_counts_what_holds(tmp_path):
     assert found["subsets"] == 18
     assert found["within_bound"] == found["subsets"]
     assert found["spearman_change_1"] > max(0.8, found["spearman_change_0"])
+    assert found["spearman_newton"] > 0.95
     assert all(factor > 1 for factor in found["random_over_ours"].values())
 
 
