@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,17 +73,14 @@ def main(
         shape = ConvNetShape(width=sizes[len(sizes) // 2])
         state["proxies"] = _proxies(images, per_class, shape, recipe, device, say)
         _write(path, state)
-    wanted = [
-        (
-            f"{name}/{shape}",
-            shape,
-            np.array(proxy["kept"]),
-            whole_epochs if name == "whole" else epochs,
-        )
+    recipes = dict.fromkeys(state["proxies"], recipe)
+    recipes["whole"] = replace(recipe, epochs=whole_epochs)
+    missing = [
+        (shape, name, np.array(proxy["kept"]))
         for shape in space
         for name, proxy in state["proxies"].items()
+        if f"{name}/{shape}" not in state["runs"]
     ]
-    missing = [entry for entry in wanted if entry[0] not in state["runs"]]
     pool = Parallel(jobs, return_as="generator")
     found = pool(
         delayed(_trained_and_tested)(images, kept, shape, recipes[name], device)
