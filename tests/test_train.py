@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dprune import scores, train
+from dprune._torch import find_layer
 from dprune.data import digits
 from dprune.models import ConvNet, SmallCNN, convnet_space, network, parameters, seeded
 
@@ -37,6 +38,18 @@ def test_every_network_takes_small_images(name, channels, pixels):
     assert isinstance(
         [m for m in model.modules() if isinstance(m, torch.nn.Linear)][-1].bias, torch.Tensor
     )
+
+
+def test_networks_of_torchvision_end_in_a_head():
+    model = network("torchvision:mobilenet_v3_small", 7, 3, 64)
+    assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
+    assert find_layer(model, None).out_features == 7
+    with pytest.raises(ValueError, match="channels must be 3 and width None with torchvision:res"):
+        network("torchvision:resnet18", 7, 1)
+    with pytest.raises(
+        ValueError, match=r"name must be torchvision: and one of alexnet, .*'lenet'"
+    ):
+        network("torchvision:lenet", 7)
 
 
 def test_sizes_are_those_of_the_paper():
