@@ -182,8 +182,6 @@ def fit(
     """
     n = len(labels)
     model.to(device)
-    # Convolutions are fastest on it. torch's types leave this argument out.
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x_all = torch.from_numpy(np.ascontiguousarray(images)).to(device)
     y_all = torch.from_numpy(labels).to(device)
     generator = torch.Generator().manual_seed(seed)
@@ -298,7 +296,7 @@ def _augmented(x: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> t
     if recipe.flip:
         flipped = (torch.rand(len(x), generator=generator) < 0.5).to(x.device)
         x = torch.where(flipped[:, None, None, None], x.flip(3), x)
-    return x.contiguous(memory_format=torch.channels_last)
+    return x.contiguous()
 
 
 @torch.no_grad()
