@@ -138,7 +138,7 @@ def compare(
     ] = "digits",
     folder: Annotated[Path | None, typer.Option(help="Where its files lie.")] = None,
     methods: Annotated[
-        str, typer.Option(help="Comma-separated; see dprune.compare.Plan.")
+        str, typer.Option(help="Comma-separated; see dprune.plan.Plan.")
     ] = "random,random+quotas,herding,forgetting,el2n,influence-norm,dprune",
     ratios: Annotated[str, typer.Option(help="Shares removed, comma-separated.")] = ".5,.7,.9",
     seeds: Annotated[int, typer.Option(help="Networks retrained on each kept set.")] = 3,
@@ -169,9 +169,10 @@ def compare(
     from rich.markdown import Markdown
 
     from dprune import train
-    from dprune.compare import Plan, markdown
     from dprune.compare import compare as run
+    from dprune.compare_table import markdown
     from dprune.data import load
+    from dprune.plan import Plan
     from dprune.report import write_report
 
     torch.set_num_threads(threads)

@@ -107,6 +107,7 @@ def run(out: Path, console: Console) -> dict[str, Any]:
                 lab.chooser(f"{fraction:.0%} removed: choosing reweight"),
                 CANDIDATES,
                 validation=VALIDATION,
+                holdouts=1,
                 sweeps=CHOICE_SWEEPS,
             )
             results = [
