@@ -280,7 +280,7 @@ std::optional<Problem> in_metric(const Problem& problem, const Rows* metric, int
 class Solver {
  public:
   Solver(const Rows& rows, const Array<double>& mean, const Array<double>& squared_norms,
-         const Rows* metric, double reweight, const Array<Index>& labels,
+         std::optional<const Rows*> metric, double reweight, const Array<Index>& labels,
          const Array<Index>& floors, bool proportional, const Array<std::uint8_t>& protect,
          const std::string& name, std::uint64_t seed, int threads, double seconds)
       : problem_{rows,
@@ -290,7 +290,7 @@ class Solver {
                  Quotas(copied(labels, rows.size(), "labels"),
                         copied(floors, floors.size(), "floors"), proportional),
                  copied(protect, rows.size(), "protect")},
-        metric_(in_metric(problem_, metric, threads)),
+        metric_(in_metric(problem_, metric.value_or(nullptr), threads)),
         engine_(
             make_solver(name, problem_, metric_ ? *metric_ : problem_, seed, threads, seconds)) {}
 
@@ -398,9 +398,10 @@ PYBIND11_MODULE(_core, m) {
         "Most samples removed from each group when m are removed in all; with proportional "
         "quotas the exact number.");
   py::class_<Solver>(m, "Solver", "A problem and the solver that works on it.")
-      .def(py::init<const Rows&, const Array<double>&, const Array<double>&, const Rows*, double,
-                    const Array<Index>&, const Array<Index>&, bool, const Array<std::uint8_t>&,
-                    const std::string&, std::uint64_t, int, double>(),
+      .def(py::init<const Rows&, const Array<double>&, const Array<double>&,
+                    std::optional<const Rows*>, double, const Array<Index>&, const Array<Index>&,
+                    bool, const Array<std::uint8_t>&, const std::string&, std::uint64_t, int,
+                    double>(),
            "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(), "metric"_a, "reweight"_a,
            "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
            "protect"_a.noconvert(), "solver"_a, "seed"_a, "threads"_a, "seconds"_a,

@@ -37,6 +37,11 @@ constexpr double kInPlay = 800.0;
 // The weight of a squared excess of a stratum, in units of the temperature: the count then strays
 // from its quota by about one.
 constexpr double kStiffness = 0.5;
+// With many strata a walk is hardly ever on all targets at once: late in the slow fall the penalty
+// grows by this factor, and the last state is brought onto them by so many flips at most.
+constexpr double kStiffFrom = 0.8;
+constexpr double kStiffer = 256.0;
+constexpr Index kMostSettled = 256;
 // Rounding errors of the float32 running sum are wiped out this often.
 constexpr std::int64_t kSweepsPerRefresh = 64;
 // Gram matrices computed ahead, per thread.
@@ -121,7 +126,7 @@ class BlockAnnealer::Walk {
 
   // One visit to every block that is active at this temperature, in random order.
   template <class Stop>
-  Sweep sweep(double temperature, int threads, const Stop& stop) {
+  Sweep sweep(double temperature, double stiffness, int threads, const Stop& stop) {
     order_.clear();
     for (Index block = 0; block < blocks_.count(); ++block) {
       if (active(blocks_, block, temperature)) order_.push_back(block);
@@ -136,13 +141,20 @@ class BlockAnnealer::Walk {
       if (k + 1 < count) {
         metric_.rows.prefetch(blocks_.rows(order_[k + 1]), blocks_.size(order_[k + 1]));
       }
-      visit(order_[k], temperature, sweep);
+      visit(order_[k], temperature, stiffness * temperature, sweep);
     }
     if (++sweeps_ % kSweepsPerRefresh == 0) {
       subset_.refresh();
       if (judged_) judged_->refresh();
     }
     return sweep;
+  }
+
+  // The walk's last state, brought onto the quotas, may be better than what it met on them.
+  void settle(Monitor& monitor) {
+    Subset last(problem_, subset_.target(), subset_.mask());
+    dprune::settle(problem_, kMostSettled, last, monitor);
+    best_.replace(last);
   }
 
   // The exact search for the best swaps among the rows that are cheapest to flip.
@@ -186,12 +198,11 @@ class BlockAnnealer::Walk {
  private:
   static constexpr Index kLane = 16;
 
-  void visit(Index block, double temperature, Sweep& sweep) {
+  void visit(Index block, double temperature, double kappa, Sweep& sweep) {
     const Quotas& quotas = problem_.quotas;
     const Index* row = blocks_.rows(block);
     const Index size = blocks_.size(block);
     const float* K = blocks_.gram(block);
-    const double kappa = kStiffness * temperature;
 
     // What one more flip in a stratum gains or costs besides the change of ||u||^2.
     const auto pull = [&](Index s) {
@@ -324,8 +335,8 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
     const double started = monitor.seconds();
     double visited = 0.0;
     double counted = 0.0;
-    const auto sweep = [&](double temperature) {
-      const auto done = walk.sweep(temperature, single ? threads_ : 1, stop);
+    const auto sweep = [&](double temperature, double stiffness = kStiffness) {
+      const auto done = walk.sweep(temperature, stiffness, single ? threads_ : 1, stop);
       // A sweep that found nothing active counts as a whole one: the fall goes on.
       visited += static_cast<double>(done.rows > 0 ? done.rows : n);
       while (counted + static_cast<double>(n) <= visited) {
@@ -342,6 +353,7 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
       if (by_clock > by_work) monitor.cut_short();
       return std::max(by_work, by_clock);
     };
+    const bool many = problem_.quotas.strata() > 1;
     double coldest = hottest_;
     bool frozen = false;
     double share = 0.0;
@@ -360,11 +372,15 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
       const Cooling cooling(blocks_, hottest_, coldest);
       const double quick = spent();
       for (double now = quick; !over() && now < 1.0; now = spent()) {
-        sweep(cooling.temperature((now - quick) / (1.0 - quick)));
+        const double progress = (now - quick) / (1.0 - quick);
+        const double late =
+            many ? std::max(0.0, (progress - kStiffFrom) / (1.0 - kStiffFrom)) : 0.0;
+        sweep(cooling.temperature(progress), kStiffness * std::pow(kStiffer, late));
       }
     } else {  // no time for a second fall: this one goes on
       for (; !over() && spent() < 1.0; coldest *= kFall) sweep(coldest);
     }
+    if (!over()) walk.settle(monitor);
     if (n > 1 && !over()) walk.finish(visited, monitor);
     monitor.record(problem_.change(walk.best().norm(), m), m);
     if (walk.reached()) {

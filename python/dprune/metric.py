@@ -25,8 +25,9 @@ from dprune.sources import FactoredSource, MatrixSource, Source
 
 # Problems of fewer rows are solved well as they are.
 _LEAST_ROWS = 512
-# Rows that tell whether columns are correlated; rows for each column that give C.
+# Rows that tell whether columns are correlated; rows that give C, in all and for each column.
 _SAMPLE = 512
+_LEAST_FOR_C = 4096
 _ROWS_PER_COLUMN = 4
 # Columns are uncorrelated enough when C's diagonal holds this share of its squared entries.
 _DIAGONAL = 0.7
@@ -73,11 +74,8 @@ def metric(source: Source, seconds: float) -> Metric:
         roots = [_fourth_root(_second_moment(factor)) for factor in (b, a)]
         if roots[0].gain * roots[1].gain > _WORTH:
             return EUCLIDEAN
-        turned = [
-            np.ascontiguousarray(factor @ root.matrix)
-            for factor, root in zip((b, a), roots, strict=True)
-        ]
-        return Metric(_core.FactoredRows(*turned), "factored")
+        store = _core.FactoredRows(b @ roots[0].matrix, a @ roots[1].matrix)
+        return Metric(store, "factored")
     assert isinstance(source, MatrixSource)
     n, width = source.n, source.width
     if n * width / _READING > _SHARE * seconds:
@@ -93,7 +91,7 @@ def metric(source: Source, seconds: float) -> Metric:
         if spread.max() == 0.0 or _gain(s) > _WORTH:
             return EUCLIDEAN
         return Metric(_core.ScaledRows(source.store, _unit(s**-0.5)), "scaled")
-    rows = min(n, _ROWS_PER_COLUMN * width)
+    rows = min(n, max(_LEAST_FOR_C, _ROWS_PER_COLUMN * width))
     operations = 2.0 * width**2 * (n + rows + 5.0 * width)
     if source.mapped or width > _WIDEST or operations / _SPEED > _SHARE * seconds:
         return EUCLIDEAN
@@ -124,7 +122,7 @@ def _gain(s: Float64) -> float:
 
 
 def _unit(scale: Float64) -> npt.NDArray[np.float32]:
-    return (scale / scale.min()).astype(np.float32)
+    return np.asarray(scale / scale.min(), dtype=np.float32)
 
 
 def _second_moment(rows: npt.NDArray[np.float32]) -> Float64:
@@ -132,7 +130,7 @@ def _second_moment(rows: npt.NDArray[np.float32]) -> Float64:
 
 
 def _centred(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return rows - rows.mean(axis=0)
+    return np.asarray(rows - rows.mean(axis=0), dtype=np.float32)
 
 
 def _spread(n: int, count: int) -> npt.NDArray[np.int64]:
