@@ -125,9 +125,12 @@ Solution Annealer::solve(Index m, const Mask& start, const Effort& effort, doubl
   const Index restarts =
       std::clamp<Index>(kRestartRows / std::max<Index>(1, problem_.size()), 1, kMostRestarts);
   const double quick = std::min(1.0, spent());
-  for (double now = quick; now < 1.0 && !finished(); now = spent(), ++done) {
+  double now = quick;
+  while (now < 1.0 && !finished()) {
     const double progress = (now - quick) / (1.0 - quick) * static_cast<double>(restarts);
     step(hottest_ * std::pow(coldest / hottest_, progress - std::floor(progress)));
+    ++done;
+    now = spent();
   }
   return {best.mask(), certified_norm(problem_, best.mask())};
 }

@@ -371,14 +371,19 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
     if (share < 1.0) {
       const Cooling cooling(blocks_, hottest_, coldest);
       const double quick = spent();
-      for (double now = quick; !over() && now < 1.0; now = spent()) {
+      double now = quick;
+      while (!over() && now < 1.0) {
         const double progress = (now - quick) / (1.0 - quick);
         const double late =
             many ? std::max(0.0, (progress - kStiffFrom) / (1.0 - kStiffFrom)) : 0.0;
         sweep(cooling.temperature(progress), kStiffness * std::pow(kStiffer, late));
+        now = spent();
       }
     } else {  // no time for a second fall: this one goes on
-      for (; !over() && spent() < 1.0; coldest *= kFall) sweep(coldest);
+      while (!over() && spent() < 1.0) {
+        sweep(coldest);
+        coldest *= kFall;
+      }
     }
     if (!over()) walk.settle(monitor);
     if (n > 1 && !over()) walk.finish(visited, monitor);
