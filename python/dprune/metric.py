@@ -36,7 +36,7 @@ _WORTH = 0.9
 # Widest rows that are rotated; operations and numbers a second to count on.
 _WIDEST = 4096
 _SPEED = 2e10
-_READING = 1e9
+_READING = 2e9
 # Share of a time limit that setting up the metric may take.
 _SHARE = 0.1
 # Eigenvalues below this share of the largest count as this share.
