@@ -22,32 +22,18 @@
 #include "parallel.h"
 #include "problem.h"
 #include "quotas.h"
+#include "solve_binding.h"
 
 namespace py = pybind11;
 
 namespace dprune {
 namespace {
 
-// C-contiguous and of exactly this type: with noconvert() nothing is copied or cast in silence.
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-
-void require(bool condition, const std::string& message) {
-  if (!condition) throw std::invalid_argument(message);
-}
-
 template <class T>
 MatrixView<const T> matrix(const Array<T>& array, const char* name) {
   require(array.ndim() == 2,
           std::string(name) + " must have 2 dimensions, found " + std::to_string(array.ndim()));
   return {array.data(), array.shape(0), array.shape(1)};
-}
-
-template <class T>
-const T* vector_of(const Array<T>& array, Index size, const char* name) {
-  require(array.ndim() == 1 && array.shape(0) == size,
-          std::string(name) + " must be a vector of " + std::to_string(size) + " entries");
-  return array.data();
 }
 
 const Index* class_labels(const Array<Index>& labels, Index size, Index classes) {
@@ -223,33 +209,11 @@ std::vector<std::int64_t> removed_counts(const Array<Index>& labels, const Array
   return quotas.bounds(m).hi;
 }
 
-using Callback = std::function<bool(double, std::int64_t, double, Index)>;
-
-// Ctrl-C raises; a callback's exception surfaces; its true ends the search.
-Monitor::Hook python_hook(const std::optional<Callback>& callback) {
-  return [&callback](const TracePoint& point) {
-    const py::gil_scoped_acquire acquire;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    return callback && (*callback)(point.seconds, point.sweep, point.norm, point.removed);
-  };
-}
-
 std::unique_ptr<FixedSizeSolver> make_solver(const std::string& name, const Problem& problem,
                                              std::uint64_t seed, int threads, double seconds) {
   if (name == "anneal") return std::make_unique<Annealer>(problem, seed);
   if (name == "block") return std::make_unique<BlockAnnealer>(problem, seed, threads, seconds);
   throw std::invalid_argument("unknown solver " + name);
-}
-
-const char* name_of(Status status) {
-  switch (status) {
-    case Status::kTimeLimit:
-      return "time_limit";
-    case Status::kStopped:
-      return "stopped";
-    default:
-      return "converged";
-  }
 }
 
 py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>& squared_norms,
@@ -258,40 +222,11 @@ py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>&
                Index ceiling, double eps, const std::string& solver, std::uint64_t seed,
                std::int64_t sweeps, double time_limit, int threads,
                const std::optional<Callback>& callback) {
-  const Index n = rows.size();
-  const double* mean_data = vector_of(mean, rows.width(), "mean");
-  const double* norms_data = vector_of(squared_norms, n, "squared_norms");
-  const Index* label_data = vector_of(labels, n, "labels");
-  const std::uint8_t* protect_data = vector_of(protect, n, "protect");
-  const Problem problem{rows,
-                        {mean_data, mean_data + rows.width()},
-                        {norms_data, norms_data + n},
-                        reweight,
-                        Quotas({label_data, label_data + n},
-                               {floors.data(), floors.data() + floors.size()}, proportional),
-                        {protect_data, protect_data + n}};
-  Monitor monitor(time_limit, m ? std::numeric_limits<double>::infinity() : eps,
-                  python_hook(callback));
-  Solution solution;
-  {
-    const py::gil_scoped_release release;
-    const Effort effort{sweeps, time_limit};
-    const auto engine = make_solver(solver, problem, seed, threads, time_limit);
-    solution = m ? engine->solve(*m, {}, effort, 0.0, monitor)
-                 : solve_budget(problem, eps, ceiling, *engine, effort, monitor);
-  }
-  Array<std::uint8_t> mask(n);
-  std::copy(solution.mask.begin(), solution.mask.end(), mask.mutable_data());
-  py::list trace;
-  for (const TracePoint& point : monitor.trace()) {
-    trace.append(py::make_tuple(point.seconds, point.sweep, point.norm, point.removed));
-  }
-  py::dict result;
-  result["mask"] = mask;
-  result["status"] = name_of(monitor.status());
-  result["sweeps"] = monitor.sweeps();
-  result["trace"] = trace;
-  return result;
+  return solve_problem(rows, mean, squared_norms, reweight, labels, floors, proportional, protect,
+                       m, ceiling, eps, {sweeps, time_limit}, callback,
+                       [&](const Problem& problem) {
+                         return make_solver(solver, problem, seed, threads, time_limit);
+                       });
 }
 
 }  // namespace
