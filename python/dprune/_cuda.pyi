@@ -75,7 +75,7 @@ class ChainRows:
     """
     Rows in a machine's memory, for many running sums.
     """
-    def add_groups(self, labels: numpy.typing.NDArray[numpy.int64], sums: numpy.typing.NDArray[numpy.float64]) -> None:
+    def add_groups(self, labels: numpy.typing.NDArray[numpy.int64], sums: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex = 1) -> None:
         """
         sums[labels[i]] += S_i in float64, for labels[i] >= 0.
         """
@@ -103,7 +103,7 @@ class ChainRows:
         """
         Sums of squares of the columns, float64.
         """
-    def squared_norms(self) -> numpy.typing.NDArray[numpy.float64]:
+    def squared_norms(self, threads: typing.SupportsInt | typing.SupportsIndex = 1) -> numpy.typing.NDArray[numpy.float64]:
         """
         Of all rows, float64.
         """

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dprune._resume import open_output
+from dprune.backend import check_device, is_cuda
 from dprune.curvature import Hessian
 from dprune.design import Float64
 from dprune.direct import dense_rows, direct_solver
@@ -40,7 +41,7 @@ class InfluenceRows:
 
     Attributes
     ----------
-    rows : (n, k (d + 1)) float32; (n, rank) for a sketch
+    rows : (n, k (d + 1)) float32; (n, rank) for a sketch; a tensor where device="cuda" made them
         ``S_i = (1/n) H^-1 g_i`` in orthonormal class contrasts (x) [features, 1]; norms and inner
         products are those of the C (d + 1) parameters. k is C - 1, and C for squared loss.
         Factored rows have none: this raises ValueError.
@@ -70,7 +71,7 @@ class InfluenceRows:
         Of a sketch: share of the rows' squared norms that lies outside P, an unbiased estimate.
     """
 
-    dense: Float32 | None = field(repr=False)
+    dense: Any = field(repr=False)  # None where factored
     head: LastLayer = field(repr=False)
     residuals: Float64 = field(repr=False)
     approximate: bool = False
@@ -83,7 +84,7 @@ class InfluenceRows:
     left_out: float | None = None
 
     @property
-    def rows(self) -> Float32:
+    def rows(self) -> Any:
         """The dense matrix."""
         if self.dense is None:
             raise ValueError("these rows are factored: use factors, or np.asarray for all of them")
@@ -107,7 +108,8 @@ class InfluenceRows:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if self.dense is not None:
-            return np.array(self.dense, dtype=dtype, copy=copy)
+            dense = self.dense.cpu().numpy() if is_cuda(self.dense) else self.dense
+            return np.array(dense, dtype=dtype, copy=copy)
         b, a = _pair(self)
         return np.array((b[:, :, None] * a[:, None, :]).reshape(self.shape), dtype=dtype)
 
@@ -126,6 +128,7 @@ def influence(
     out: npt.NDArray[np.float32] | str | os.PathLike[str] | None = None,
     *,
     leverage: bool = False,
+    device: str | None = None,
 ) -> InfluenceRows:
     """Parameter influence of every sample on the head: ``S_i = (1/n) H^-1 g_i``.
 
@@ -153,6 +156,10 @@ def influence(
         the removal of this sample alone; sums of such rows mean nothing. ``dense`` for softmax,
         ``kfac`` for squared loss.
 
+    device : {None, "cpu", "cuda"}
+        With "cuda" rows are computed on a GPU (``auto``, ``dense``, ``pcg``, and sketches of
+        them) and stay there as a float32 tensor, which :func:`dprune.prune` uses in place.
+
     Returns
     -------
     InfluenceRows
@@ -173,6 +180,15 @@ def influence(
     """
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}, found {method!r}")
+    check_device(device)
+    if device == "cuda":
+        if out is not None or leverage:
+            raise ValueError("out and leverage are for device='cpu'")
+        import torch
+
+        from dprune.gpu_influence import device_influence
+
+        return device_influence(head, method, rank, torch.device("cuda"))
     reason = "asked for"
     if method == "auto":
         method, reason = _choose(head, out is not None, leverage, rank)

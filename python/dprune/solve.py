@@ -104,8 +104,10 @@ def prune(
         Seconds after which the search ends early; it then cools faster to end cold.
     threads : int, optional
         Default all. The answer does not depend on it, time limits aside.
-    device : {None, "cpu"}
-        None: where S lives.
+    device : {None, "cpu", "cuda"}
+        None: where S lives. On a GPU S is a float32 or bfloat16 tensor, used where it is; with
+        "cuda" a host array is copied there. Only the solver "block" runs there, as a population
+        of walks.
     progress : bool, default False
         Show a progress bar (needs rich, ``pip install 'dprune[report]'``).
     callback : callable, optional
@@ -120,6 +122,10 @@ def prune(
     ------
     TypeError, ValueError
         On bad input; the message names the argument, what was found and what was expected.
+    RuntimeError
+        If ``device="cuda"`` is asked for and there is none.
+    MemoryError
+        If a GPU's memory does not suffice; the message says for what, and how much.
     KeyboardInterrupt
         On Ctrl-C, within 0.2 s.
 
@@ -142,7 +148,7 @@ def prune(
     if not 0.0 <= c <= 1.0:
         raise ValueError(f"reweight must lie in [0, 1], found {reweight}")
 
-    source = source_of(S, threads)
+    source = source_of(S, threads, device)
     n = source.n
     eps, m = goal(eps, m, fraction, n, c)
     rules = constraints(n, groups, balance, min_keep, protect)
@@ -176,7 +182,7 @@ def prune(
         trivial = m == 0 or most == 0 or (m is not None and m == most)
 
         def search(limit: float | None) -> dict[str, Any]:
-            return _core.solve(
+            return source.solve(
                 source.store,
                 everything / n,
                 source.squared_norms,
@@ -249,7 +255,7 @@ def prune(
             "done_sweeps": found["sweeps"],
             "time_limit": time_limit,
             "threads": threads,
-            "device": "cpu",
+            "device": source.device,
             "shape": [n, source.width],
             "dtype": source.dtype,
             "working_copy": source.working_copy,
