@@ -31,8 +31,6 @@ class ChainRows : public Rows {
   virtual void loaded_gram(float* K) const = 0;
   virtual void loaded_dots(const float* U, Index chains, float* R) const = 0;
   virtual void loaded_add(const float* signs, Index chains, float* U) const = 0;
-  // Bytes that a chain costs while it walks, besides its own state.
-  virtual std::size_t bytes_per_chain(Index count) const = 0;
 
   void gram(const Index* block, Index count, float* K) const override;
   void dots(const Index* block, Index count, const float* u, float* r) const override;

@@ -59,11 +59,6 @@ void DenseRows::loaded_add(const float* signs, Index chains, float* U) const {
   machine().product({S_.type, false, false, chains, N, count_, left, count_, block_, N, U, N, 1.0});
 }
 
-std::size_t DenseRows::bytes_per_chain(Index count) const {
-  if (S_.type == Type::kFloat32) return 0;
-  return static_cast<std::size_t>(kParts * (2 * S_.cols + 4 * count));
-}
-
 void DenseRows::dots(const double* v, double* out) const {
   Buffer<double> on_machine(machine(), "a vector");
   row_sums(on_machine.write(v, S_.cols), out);

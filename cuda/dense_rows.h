@@ -19,7 +19,6 @@ class DenseRows final : public ChainRows {
   void loaded_gram(float* K) const override;
   void loaded_dots(const float* U, Index chains, float* R) const override;
   void loaded_add(const float* signs, Index chains, float* U) const override;
-  std::size_t bytes_per_chain(Index count) const override;
 
   using ChainRows::dots;
   void dots(const double* v, double* out) const override;

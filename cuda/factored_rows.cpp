@@ -64,10 +64,6 @@ void FactoredRows::loaded_add(const float* signs, Index chains, float* U) const 
                      a_.cols, U, a_.cols, 1.0});
 }
 
-std::size_t FactoredRows::bytes_per_chain(Index count) const {
-  return static_cast<std::size_t>(4 * b_.cols * count);
-}
-
 void FactoredRows::dots(const double* v, double* out) const {
   const Index k = b_.cols;
   const Index d = a_.cols;

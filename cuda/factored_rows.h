@@ -22,7 +22,6 @@ class FactoredRows final : public ChainRows {
   void loaded_gram(float* K) const override;
   void loaded_dots(const float* U, Index chains, float* R) const override;
   void loaded_add(const float* signs, Index chains, float* U) const override;
-  std::size_t bytes_per_chain(Index count) const override;
 
   using ChainRows::dots;
   void dots(const double* v, double* out) const override;

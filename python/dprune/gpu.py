@@ -68,6 +68,8 @@ class DeviceSource(Source):
         self._rows = store
         self._memory = memory
         super().__init__(store, store.squared_norms(), head, threads)
+        # Now, not beside the search: a machine takes one call at a time.
+        self._hash = None if head is not None else self._hash_rows()
 
     def dots(self, v: Float64) -> Float64:
         """Inner products of all rows with v, (n,) float64."""
@@ -82,12 +84,11 @@ class DeviceSource(Source):
         return np.asarray(self._rows.square_columns() / self.n)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the data set where the rows carry a head, else of hashes of the rows.
+        """SHA-256 of the data set where the rows carry a head, else of hashes of the rows."""
+        return super().fingerprint() if self._hash is None else self._hash
 
-        The rows' hashes are made on the device: S itself never leaves it.
-        """
-        if self.head is not None:
-            return self.head.fingerprint
+    def _hash_rows(self) -> str:
+        """The rows' hashes are made on the device: S itself never leaves it."""
         digest = hashlib.sha256(f"dprune row hashes {self.n} {self.width} {self.dtype}".encode())
         digest.update(self._rows.hashes().data)
         return digest.hexdigest()
