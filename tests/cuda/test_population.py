@@ -75,7 +75,7 @@ def change(S, mask, reweight=0.0):
 def test_equals_brute_force(n, width, share, reweight, seed):
     S = rows(n, width, seed)
     m = min(n - 1, round(share * n))
-    mask, _ = solve(S, m, reweight=reweight, seed=seed, sweeps=300, chains=16)
+    mask, _ = solve(S, m, reweight=reweight, seed=seed, sweeps=1000, chains=64)
     masks = oracle.all_masks(n)
     best = oracle.least_change(S, masks[oracle.allowed(masks, m)], reweight)
     assert mask.sum() == m
@@ -105,7 +105,7 @@ def test_equals_brute_force_under_rules(n, groups, proportional, min_keep, share
     m = round(share * most)
     mask, _ = solve(
         S, m, labels=labels, floors=floors, proportional=proportional, protect=protect,
-        sweeps=300, chains=16,
+        sweeps=1000, chains=64,
     )  # fmt: skip
     counts = np.array(_core.removed_counts(labels, floors, proportional, m))
     masks = oracle.all_masks(n)
