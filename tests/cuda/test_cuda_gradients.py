@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import oracle
-from conftest import to_bfloat16
 from dprune import _cuda
+from oracle import to_bfloat16
 
 
 @pytest.mark.parametrize(("n", "classes"), [(1, 2), (13, 10), (4, 300)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conftest import to_bfloat16
 from dprune import _cuda
+from oracle import to_bfloat16
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import dprune
 import solver_oracle as oracle
-from conftest import to_bfloat16
 from dprune import _core, _cuda
+from oracle import to_bfloat16
 
 
 def rows(n, width, seed=0, heavy=0.0):
