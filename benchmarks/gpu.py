@@ -25,7 +25,7 @@ import torch
 import dprune
 import influence_sizes
 import instances
-from dprune import _cuda, backend, factored, gpu, head, sources
+from dprune import _cuda, backend, factored, gpu, gradients, sources
 from dprune.gpu_influence import DeviceHessian, device_influence
 
 _REPEATS = 10
@@ -41,7 +41,7 @@ class Bench:
         self.matrix_rate: dict[str, float] = {}  # operations a second
         if dry:
             machine = _cuda.HostMachine()
-            for module in (backend, factored, gpu, head, sources):
+            for module in (backend, factored, gpu, gradients, sources):
                 module.is_cuda = lambda x: isinstance(x, torch.Tensor)
             gpu.machine_of = lambda x: machine
 

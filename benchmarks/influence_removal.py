@@ -41,7 +41,7 @@ def row(head: dprune.LastLayer, S: dprune.InfluenceRows, name: str, share: float
     elif name == "lowest norm":
         removed = np.argsort(np.linalg.norm(S.rows, axis=1), kind="stable")[:m]
     else:
-        removed = dprune.prune(S, m=m, reweight=1, solver="anneal", sweeps=2000).removed
+        removed = dprune.prune(S, m=m, reweight=1, sweeps=2000, threads=1).removed
     check = dprune.refit_check(head, np.setdiff1d(np.arange(head.n), removed), draws=0)
     first = head.change(removed, reweight=0).norm
     print(

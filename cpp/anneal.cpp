@@ -11,10 +11,12 @@ namespace {
 // at which the walk counts as frozen, and how deep, for what share of the budget, it may go.
 constexpr double kFall = 0.6;
 constexpr double kFrozen = 1e-3;
+constexpr double kFewFrozen = 3e-6;  // among few rows single flips decide
 constexpr double kRange = 1e-8;
 constexpr double kQuickShare = 0.2;
-// The slow fall ends at this multiple of the temperature at which the quick one froze.
-constexpr double kLift = 1.0;
+// The weight of a squared excess of a stratum, in units of the temperature: the count then strays
+// from its quota by a few.
+constexpr double kStiffness = 0.1;
 // Rounding errors of the float32 running sum are wiped out this often.
 constexpr std::int64_t kSweepsPerRefresh = 64;
 // Small problems are annealed several times: proposals are cheap and a single run can get stuck.
@@ -46,12 +48,12 @@ Annealer::Annealer(const Problem& problem, std::uint64_t seed)
   const bool few = static_cast<Index>(free_.size()) <= kRestartRows / 2;
   slack_ = few ? 1e-6 * largest : 0.0;
   hottest_ = few ? largest : std::max(0.05 * mean, 0.06 * largest);
-  kappa_ = 0.02 * mean;
   proposals_per_poll_ = std::max<Index>(1, kNumbersPerPoll / problem.rows.width());
 }
 
 double Annealer::sweep(Subset& subset, double temperature, double target, Incumbent& best,
                        Monitor& monitor) {
+  const double kappa = kStiffness * temperature;
   double acceptance = 0.0;
   std::vector<double> mean_excess(mu_.size(), 0.0);
   Index until_poll = proposals_per_poll_;
@@ -64,7 +66,7 @@ double Annealer::sweep(Subset& subset, double temperature, double target, Incumb
     problem_.rows.dots(&i, 1, subset.sum(), &dot);
     const double sign = subset.removed(i) ? -1.0 : 1.0;
     const double change = 2.0 * sign * static_cast<double>(dot) + problem_.squared_norms[i];
-    const double uphill = change + sign * mu_[s] + kappa_ * (2.0 * sign * excess + 1.0);
+    const double uphill = change + sign * mu_[s] + kappa * (2.0 * sign * excess + 1.0);
     const double probability = uphill <= 0.0 ? 1.0 : std::exp(-uphill / temperature);
     acceptance += probability;
     if (probability >= 1.0 || random_.uniform() < probability) {
@@ -77,7 +79,7 @@ double Annealer::sweep(Subset& subset, double temperature, double target, Incumb
       until_poll = proposals_per_poll_;
     }
   }
-  for (std::size_t s = 0; s < mu_.size(); ++s) mu_[s] += kappa_ * mean_excess[s];
+  for (std::size_t s = 0; s < mu_.size(); ++s) mu_[s] += kappa * mean_excess[s];
   return acceptance / static_cast<double>(free_.size());
 }
 
@@ -116,10 +118,9 @@ Solution Annealer::solve(Index m, const Mask& start, const Effort& effort, doubl
 
   double coldest = hottest_;
   for (; spent() < kQuickShare && coldest > kRange * hottest_ && !finished(); ++done) {
-    if (step(coldest) < kFrozen) break;
+    if (step(coldest) < (slack_ > 0.0 ? kFewFrozen : kFrozen)) break;
     coldest *= kFall;
   }
-  coldest = std::min(hottest_, kLift * coldest);
 
   const Index restarts =
       std::clamp<Index>(kRestartRows / std::max<Index>(1, problem_.size()), 1, kMostRestarts);

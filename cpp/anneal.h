@@ -36,7 +36,6 @@ class Annealer final : public FixedSizeSolver {
   std::vector<double> stratum_sizes_;
   std::vector<double> mu_;  // by stratum
   double hottest_;
-  double kappa_;
   // Among few rows the best energies are decided in float64: those that float32 cannot tell apart.
   double slack_;
   Index proposals_per_poll_;

@@ -22,6 +22,7 @@
 #include "parallel.h"
 #include "problem.h"
 #include "quotas.h"
+#include "scaled_rows.h"
 #include "solve_binding.h"
 
 namespace py = pybind11;
@@ -210,23 +211,13 @@ std::vector<std::int64_t> removed_counts(const Array<Index>& labels, const Array
 }
 
 std::unique_ptr<FixedSizeSolver> make_solver(const std::string& name, const Problem& problem,
-                                             std::uint64_t seed, int threads, double seconds) {
+                                             const Problem& metric, std::uint64_t seed, int threads,
+                                             double seconds) {
   if (name == "anneal") return std::make_unique<Annealer>(problem, seed);
-  if (name == "block") return std::make_unique<BlockAnnealer>(problem, seed, threads, seconds);
+  if (name == "block") {
+    return std::make_unique<BlockAnnealer>(problem, metric, seed, threads, seconds);
+  }
   throw std::invalid_argument("unknown solver " + name);
-}
-
-py::dict solve(const Rows& rows, const Array<double>& mean, const Array<double>& squared_norms,
-               double reweight, const Array<Index>& labels, const Array<Index>& floors,
-               bool proportional, const Array<std::uint8_t>& protect, std::optional<Index> m,
-               Index ceiling, double eps, const std::string& solver, std::uint64_t seed,
-               std::int64_t sweeps, double time_limit, int threads,
-               const std::optional<Callback>& callback) {
-  return solve_problem(rows, mean, squared_norms, reweight, labels, floors, proportional, protect,
-                       m, ceiling, eps, {sweeps, time_limit}, callback,
-                       [&](const Problem& problem) {
-                         return make_solver(solver, problem, seed, threads, time_limit);
-                       });
 }
 
 }  // namespace
@@ -281,14 +272,31 @@ PYBIND11_MODULE(_core, m) {
            }),
            "b"_a.noconvert(), "a"_a.noconvert(), py::keep_alive<1, 2>(), py::keep_alive<1, 3>());
 
+  py::class_<ScaledRows, Rows>(m, "ScaledRows", "The rows of another store, columns scaled.")
+      .def(py::init([](const Rows& rows, const Array<float>& scale) {
+             const float* x = vector_of(scale, rows.width(), "scale");
+             return std::make_unique<ScaledRows>(rows, std::vector<float>(x, x + rows.width()));
+           }),
+           "rows"_a, "scale"_a.noconvert(), py::keep_alive<1, 2>());
+
   m.def("removed_counts", &removed_counts, "labels"_a.noconvert(), "floors"_a.noconvert(),
         "proportional"_a, "m"_a,
         "Most samples removed from each group when m are removed in all; with proportional "
         "quotas the exact number.");
-  m.def("solve", &solve, "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(),
-        "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
-        "protect"_a.noconvert(), "m"_a, "ceiling"_a, "eps"_a, "solver"_a, "seed"_a, "sweeps"_a,
-        "time_limit"_a, "threads"_a, "callback"_a = py::none(),
-        "Eq. 4 when m is given, else Eq. 3 with eps.");
+  solver_class(m).def(
+      py::init([](const Rows& rows, const Array<double>& mean, const Array<double>& squared_norms,
+                  std::optional<const Rows*> metric, double reweight, const Array<Index>& labels,
+                  const Array<Index>& floors, bool proportional, const Array<std::uint8_t>& protect,
+                  const std::string& solver, std::uint64_t seed, int threads, double seconds) {
+        return std::make_unique<Solver>(
+            problem_of(rows, mean, squared_norms, reweight, labels, floors, proportional, protect),
+            metric.value_or(nullptr), threads, [&](const Problem& problem, const Problem& walked) {
+              return make_solver(solver, problem, walked, seed, threads, seconds);
+            });
+      }),
+      "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(), "metric"_a, "reweight"_a,
+      "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a, "protect"_a.noconvert(),
+      "solver"_a, "seed"_a, "threads"_a, "seconds"_a, py::keep_alive<1, 2>(),
+      py::keep_alive<1, 5>());
   m.def("hardware_threads", &hardware_threads, "Threads this machine runs at once.");
 }

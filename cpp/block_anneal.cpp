@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -18,17 +19,29 @@ namespace dprune {
 namespace {
 
 // Passes over a block at one visit; fewer where so many flips were accepted, per row.
-constexpr int kPasses = 16;
+constexpr int kPasses = 4;
 constexpr double kFlipsPerVisit = 0.3;
 // The fall that looks for the freezing point: temperature from sweep to sweep, and the share of
 // proposals accepted there.
 constexpr double kFall = 0.6;
 constexpr double kFrozen = 3e-4;
-// It goes no deeper than this, and uses no more than this share of the sweeps.
-constexpr double kRange = 1e-8;
-constexpr double kPilotShare = 0.5;
-// The slow fall ends this much above the temperature at which the quick one froze.
-constexpr double kLift = 1.5;
+// It goes no deeper than this, and uses no more than this share of the budget. Where that is
+// short it falls faster, to be where the smaller rows are expected to freeze when it is used up.
+constexpr double kRange = 1e-10;
+constexpr double kQuickShare = 0.4;
+constexpr double kSmallerRows = 0.1;
+constexpr double kFreezing = 1.0 / 40.0;
+// Above this multiple of that temperature the smaller rows do not take part yet (cooling.h), and a
+// standstill of the others says nothing.
+constexpr double kInPlay = 800.0;
+// The weight of a squared excess of a stratum, in units of the temperature: the count then strays
+// from its quota by about one.
+constexpr double kStiffness = 0.5;
+// With many strata a walk is hardly ever on all targets at once: late in the slow fall the penalty
+// grows by this factor, and the last state is brought onto them by so many flips at most.
+constexpr double kStiffFrom = 0.8;
+constexpr double kStiffer = 256.0;
+constexpr Index kMostSettled = 256;
 // Rounding errors of the float32 running sum are wiped out this often.
 constexpr std::int64_t kSweepsPerRefresh = 64;
 // Gram matrices computed ahead, per thread.
@@ -60,27 +73,46 @@ double mean(const Problem& problem) {
   return total / static_cast<double>(std::max<Index>(1, rows));
 }
 
+// The temperature at which the smaller rows freeze, at a guess.
+double freezing(const Problem& problem) {
+  std::vector<double> q;
+  for (Index i = 0; i < problem.size(); ++i) {
+    if (!problem.protect[i] && problem.squared_norms[i] > 0.0) {
+      q.push_back(problem.squared_norms[i]);
+    }
+  }
+  if (q.empty()) return 0.0;
+  const auto at = q.begin() + static_cast<Index>(kSmallerRows * static_cast<double>(q.size()));
+  std::nth_element(q.begin(), at, q.end());
+  return kFreezing * *at;
+}
+
 }  // namespace
 
 class BlockAnnealer::Walk {
  public:
-  Walk(const Problem& problem, Blocks& blocks, double kappa, Index m, Mask mask, double target,
-       Random random)
+  Walk(const Problem& problem, const Problem& metric, Blocks& blocks, Index m, Mask mask,
+       double target, Random random)
       : problem_(problem),
+        metric_(metric),
         blocks_(blocks),
-        kappa_(kappa),
         target_(target * target),
         slack_(problem.size() <= kFewRows ? 1e-6 * largest(problem) : 0.0),
-        subset_(problem, m, std::move(mask)),
+        subset_(metric, m, mask),
         best_(subset_),
         random_(random),
         mu_(problem.quotas.strata(), 0.0) {
+    if (&metric != &problem) {
+      judged_.emplace(problem, m, std::move(mask));
+      best_ = Incumbent(*judged_);
+    }
     const auto lanes = static_cast<std::size_t>((blocks.width() + kLane - 1) / kLane * kLane);
     field_.assign(lanes, 0.0F);
     sign_.assign(lanes, 0.0F);
     cost_.assign(lanes, 0.0F);
     odd_.assign(lanes, 0);
     rows_.assign(lanes, 0);
+    strata_.assign(lanes, 0);
   }
 
   const Incumbent& best() const { return best_; }
@@ -94,7 +126,7 @@ class BlockAnnealer::Walk {
 
   // One visit to every block that is active at this temperature, in random order.
   template <class Stop>
-  Sweep sweep(double temperature, int threads, const Stop& stop) {
+  Sweep sweep(double temperature, double stiffness, int threads, const Stop& stop) {
     order_.clear();
     for (Index block = 0; block < blocks_.count(); ++block) {
       if (active(blocks_, block, temperature)) order_.push_back(block);
@@ -107,18 +139,29 @@ class BlockAnnealer::Walk {
         blocks_.prepare(order_.data() + k, std::min(kAhead * threads, count - k), threads);
       }
       if (k + 1 < count) {
-        problem_.rows.prefetch(blocks_.rows(order_[k + 1]), blocks_.size(order_[k + 1]));
+        metric_.rows.prefetch(blocks_.rows(order_[k + 1]), blocks_.size(order_[k + 1]));
       }
-      visit(order_[k], temperature, sweep);
+      visit(order_[k], temperature, stiffness * temperature, sweep);
     }
-    if (++sweeps_ % kSweepsPerRefresh == 0) subset_.refresh();
+    if (++sweeps_ % kSweepsPerRefresh == 0) {
+      subset_.refresh();
+      if (judged_) judged_->refresh();
+    }
     return sweep;
+  }
+
+  // The walk's last state, brought onto the quotas, may be better than what it met on them.
+  void settle(Monitor& monitor) {
+    Subset last(problem_, subset_.target(), subset_.mask());
+    dprune::settle(problem_, kMostSettled, last, monitor);
+    best_.replace(last);
   }
 
   // The exact search for the best swaps among the rows that are cheapest to flip.
   void finish(double visited, Monitor& monitor) {
     const Index n = blocks_.free_rows();
     const bool whole = blocks_.count() == 1;
+    const bool known = whole && !judged_;  // the matrix of these rows
     Subset subset(problem_, subset_.target(), best_.mask());
     std::vector<Index> rows(blocks_.rows(0), blocks_.rows(0) + n);
     std::vector<float> K;
@@ -139,21 +182,23 @@ class BlockAnnealer::Walk {
       });
       rows.resize(last);
       std::sort(rows.begin(), rows.end());
-      K.resize(last * last);
-      problem_.rows.gram(rows.data(), last, K.data());
+    }
+    if (!known) {
+      K.resize(rows.size() * rows.size());
+      problem_.rows.gram(rows.data(), static_cast<Index>(rows.size()), K.data());
     }
     // A swap looks at all pairs; together they may cost as much as the walk's proposals did.
     const auto pairs = static_cast<double>(rows.size()) * static_cast<double>(rows.size()) / 2.0;
     const auto most = static_cast<Index>(std::ceil(kPasses * visited / pairs));
     search_swaps(problem_, rows.data(), static_cast<Index>(rows.size()),
-                 whole ? blocks_.gram(0) : K.data(), most, whole ? kPatience : 0, subset, monitor);
+                 known ? blocks_.gram(0) : K.data(), most, whole ? kPatience : 0, subset, monitor);
     best_.replace(subset);
   }
 
  private:
   static constexpr Index kLane = 16;
 
-  void visit(Index block, double temperature, Sweep& sweep) {
+  void visit(Index block, double temperature, double kappa, Sweep& sweep) {
     const Quotas& quotas = problem_.quotas;
     const Index* row = blocks_.rows(block);
     const Index size = blocks_.size(block);
@@ -161,14 +206,14 @@ class BlockAnnealer::Walk {
 
     // What one more flip in a stratum gains or costs besides the change of ||u||^2.
     const auto pull = [&](Index s) {
-      return mu_[s] + 2.0 * kappa_ * static_cast<double>(subset_.excess(s));
+      return mu_[s] + 2.0 * kappa * static_cast<double>(subset_.excess(s));
     };
-    problem_.rows.dots(row, size, subset_.sum(), field_.data());
+    metric_.rows.dots(row, size, subset_.sum(), field_.data());
     for (Index a = 0; a < size; ++a) {
-      field_[a] =
-          static_cast<float>(2.0 * static_cast<double>(field_[a]) + pull(quotas.stratum(row[a])));
+      strata_[a] = quotas.stratum(row[a]);
+      field_[a] = static_cast<float>(2.0 * static_cast<double>(field_[a]) + pull(strata_[a]));
       sign_[a] = subset_.removed(row[a]) ? -1.0F : 1.0F;
-      cost_[a] = K[a * size + a];
+      cost_[a] = K[a * size + a] + static_cast<float>(kappa);
       odd_[a] = 0;
     }
     for (Index a = size; a % kLane != 0; ++a) {  // beyond the block: never accepted
@@ -190,10 +235,11 @@ class BlockAnnealer::Walk {
       for (Index a = next(0); a < size; a = next(a + 1)) {
         if (!subset_.admissible(row[a])) continue;
         const auto sign = static_cast<double>(sign_[a]);
-        const double change =
-            static_cast<double>(cost_[a]) - kappa_ +
-            sign * (static_cast<double>(field_[a]) - pull(quotas.stratum(row[a])));
+        const double change = static_cast<double>(K[a * size + a]) +
+                              sign * (static_cast<double>(field_[a]) - pull(strata_[a]));
         axpy(2.0F * sign_[a], K + a * size, field_.data(), size);
+        const auto stiffer = static_cast<float>(2.0 * sign * kappa);
+        for (Index b = 0; b < size; ++b) field_[b] += strata_[b] == strata_[a] ? stiffer : 0.0F;
         sign_[a] = -sign_[a];
         odd_[a] ^= 1;
         ++sweep.accepted;
@@ -201,7 +247,7 @@ class BlockAnnealer::Walk {
         best_.note_flip(row[a]);
         candidate =
             slack_ > 0.0 && subset_.violation() == 0 && subset_.energy() < best_.energy() + slack_;
-        if (candidate || (slack_ == 0.0 && best_.offer(subset_) && reached())) break;
+        if (candidate || (!judged_ && slack_ == 0.0 && best_.offer(subset_) && reached())) break;
       }
       sweep.proposals += size;
     }
@@ -216,19 +262,26 @@ class BlockAnnealer::Walk {
     }
     subset_.add(rows_.data(), cost_.data(), changes);
     if (candidate) best_.offer(subset_, slack_);
+    if (judged_ && changes > 0) {
+      for (Index k = 0; k < changes; ++k) judged_->toggle(rows_[k], 0.0);
+      judged_->add(rows_.data(), cost_.data(), changes);
+      judged_->measure();
+      best_.offer(*judged_);
+    }
     const double share = static_cast<double>(size) / static_cast<double>(blocks_.free_rows());
     for (std::size_t s = 0; s < mu_.size(); ++s) {
-      mu_[s] += share * kappa_ * static_cast<double>(subset_.excess(static_cast<Index>(s)));
+      mu_[s] += share * kappa * static_cast<double>(subset_.excess(static_cast<Index>(s)));
     }
   }
 
   const Problem& problem_;
+  const Problem& metric_;
   Blocks& blocks_;
-  double kappa_;
   double target_;  // energy
   // Among few rows the best energies are decided in float64: those that float32 cannot tell apart.
   double slack_;
-  Subset subset_;
+  Subset subset_;                 // in the metric of the walk
+  std::optional<Subset> judged_;  // the same one in that of the problem, where they differ
   Incumbent best_;
   Random random_;
   std::vector<double> mu_;  // multiplier of each stratum's excess
@@ -238,18 +291,19 @@ class BlockAnnealer::Walk {
   std::vector<float> field_, sign_, cost_;
   std::vector<std::uint8_t> odd_;  // flipped an odd number of times
   std::vector<Index> rows_;
+  std::vector<Index> strata_;
 };
 
-BlockAnnealer::BlockAnnealer(const Problem& problem, std::uint64_t seed, int threads,
-                             double seconds)
+BlockAnnealer::BlockAnnealer(const Problem& problem, const Problem& metric, std::uint64_t seed,
+                             int threads, double seconds)
     : problem_(problem),
+      metric_(metric),
       // Hot enough that the largest rows move too: real heads have rows of 100 times the mean.
       // Among few rows each meets the full length of the others.
-      hottest_(problem.size() <= kFewRows
-                   ? largest(problem)
-                   : std::max(0.05 * mean(problem), 0.03 * largest(problem))),
-      kappa_(0.02 * mean(problem)),
-      blocks_(problem, kappa_, seconds),
+      hottest_(problem.size() <= kFewRows ? largest(metric)
+                                          : std::max(0.05 * mean(metric), 0.03 * largest(metric))),
+      likely_(std::min(hottest_, freezing(metric))),
+      blocks_(metric, seconds),
       seed_(seed),
       threads_(threads) {}
 
@@ -274,15 +328,15 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
     Random random(seed_, solves_ * kMostWalks + static_cast<std::uint64_t>(number));
     Mask first = number == 0 ? start : Mask{};
     repair(problem_, bounds, m, first, random);
-    Walk walk(problem_, blocks_, kappa_, m, std::move(first), target, random);
+    Walk walk(problem_, metric_, blocks_, m, std::move(first), target, random);
     monitor.record(problem_.change(walk.best().norm(), m), m);
     const auto stop = [&] { return monitor.stop() || first_reached < number; };
     const auto over = [&] { return walk.reached() || stop(); };
     const double started = monitor.seconds();
     double visited = 0.0;
     double counted = 0.0;
-    const auto sweep = [&](double temperature) {
-      const auto done = walk.sweep(temperature, single ? threads_ : 1, stop);
+    const auto sweep = [&](double temperature, double stiffness = kStiffness) {
+      const auto done = walk.sweep(temperature, stiffness, single ? threads_ : 1, stop);
       // A sweep that found nothing active counts as a whole one: the fall goes on.
       visited += static_cast<double>(done.rows > 0 ? done.rows : n);
       while (counted + static_cast<double>(n) <= visited) {
@@ -292,28 +346,41 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
       return done;
     };
 
+    // Share of the budget spent, in rows visited or by the clock.
+    const auto spent = [&] {
+      const double by_work = visited / planned;
+      const double by_clock = (monitor.seconds() - started) / seconds;
+      if (by_clock > by_work) monitor.cut_short();
+      return std::max(by_work, by_clock);
+    };
+    const bool many = problem_.quotas.strata() > 1;
     double coldest = hottest_;
-    while (!over() && visited < kPilotShare * planned && coldest > kRange * hottest_) {
+    bool frozen = false;
+    double share = 0.0;
+    while (!over() && !frozen && share < 1.0 && coldest > kRange * hottest_) {
       const auto done = sweep(coldest);
       // Two flips of a sweep may be the multipliers' doing, at any temperature.
-      if (static_cast<double>(done.accepted) <=
-          2.0 + kFrozen * static_cast<double>(done.proposals)) {
-        break;
+      frozen =
+          coldest < kInPlay * likely_ &&
+          static_cast<double>(done.accepted) <= 2.0 + kFrozen * static_cast<double>(done.proposals);
+      share = spent() / kQuickShare;
+      if (!frozen) {
+        coldest = std::min(kFall * coldest, hottest_ * std::pow(likely_ / hottest_, share));
       }
-      coldest *= kFall;
     }
-    const Cooling cooling(blocks_, hottest_, std::min(hottest_, kLift * coldest));
-    const double quick = visited;
-    const double quick_end = monitor.seconds();
-    while (!over()) {
-      const double by_work = (visited - quick) / std::max(1.0, planned - quick);
-      const double by_clock =
-          (monitor.seconds() - quick_end) / std::max(1e-9, started + seconds - quick_end);
-      if (by_clock > by_work) monitor.cut_short();
-      const double progress = std::max(by_work, by_clock);
-      if (progress >= 1.0) break;
-      sweep(cooling.temperature(progress));
+    if (share < 1.0) {
+      const Cooling cooling(blocks_, hottest_, coldest);
+      const double quick = spent();
+      for (double now = quick; !over() && now < 1.0; now = spent()) {
+        const double progress = (now - quick) / (1.0 - quick);
+        const double late =
+            many ? std::max(0.0, (progress - kStiffFrom) / (1.0 - kStiffFrom)) : 0.0;
+        sweep(cooling.temperature(progress), kStiffness * std::pow(kStiffer, late));
+      }
+    } else {  // no time for a second fall: this one goes on
+      for (; !over() && spent() < 1.0; coldest *= kFall) sweep(coldest);
     }
+    if (!over()) walk.settle(monitor);
     if (n > 1 && !over()) walk.finish(visited, monitor);
     monitor.record(problem_.change(walk.best().norm(), m), m);
     if (walk.reached()) {

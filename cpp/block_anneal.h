@@ -10,9 +10,14 @@
 // 2 s r_i + K_ii, a number at hand; when the flip is accepted, r += s K_i, O(b). A visit makes
 // several passes over its block and then adds its net flips to u.
 //
-// Sizes and quotas cost nothing extra: the penalty kappa e_s^2 of stratum s is what one more column
-// of S, sqrt(kappa) where i belongs to s, would add, so it goes into K and r once and for all.
-// Group caps are looked at when a flip is accepted.
+// Sizes and quotas: the penalty kappa e_s^2 of a stratum s with excess e_s, and its multiplier
+// mu_s, as in anneal.h; an accepted flip shifts the fields of its stratum by 2 s kappa. Group caps
+// are looked at when a flip is accepted.
+//
+// The metric: the walk may go by u^T M u in place of ||u||^2. It freezes at a temperature in
+// proportion to tr(M C), C the rows' covariance, and leaves u with covariance (T/2) M^-1, so that
+// ||u||^2 ends near tr(M^-1) tr(M C), which M = C^(-1/2) makes least (python/dprune/metric.py). The
+// rows in that metric come as a second problem; subsets are judged in the first.
 //
 // Temperature (cooling.h): a quick fall finds where the walk freezes, one slow fall follows, and an
 // exact search for the best swap ends it (swaps.h). Small problems, where a walk can get stuck,
@@ -28,7 +33,9 @@ namespace dprune {
 
 class BlockAnnealer final : public FixedSizeSolver {
  public:
-  BlockAnnealer(const Problem& problem, std::uint64_t seed, int threads, double seconds);
+  // metric: the same problem with the rows in the metric that the walk goes by, or `problem`.
+  BlockAnnealer(const Problem& problem, const Problem& metric, std::uint64_t seed, int threads,
+                double seconds);
 
   Solution solve(Index m, const Mask& start, const Effort& effort, double target,
                  Monitor& monitor) override;
@@ -37,8 +44,9 @@ class BlockAnnealer final : public FixedSizeSolver {
   class Walk;
 
   const Problem& problem_;
+  const Problem& metric_;
   double hottest_;
-  double kappa_;
+  double likely_;  // where it may freeze
   Blocks blocks_;
   std::uint64_t seed_;
   int threads_;

@@ -10,19 +10,16 @@ namespace {
 
 // Problems up to this size are one block.
 constexpr Index kSmall = 2048;
-// A block's Gram matrix should stay in the second-level cache, and all of them in memory.
-constexpr Index kWidest = 256;
-constexpr Index kNarrowest = 64;
 constexpr Index kNarrowestInHaste = 16;
 // Under a time limit: the share of it that Gram matrices may take, at a cautious speed.
 constexpr double kGramShare = 0.1;
 constexpr double kProductsPerSecond = 4e10;
+// All Gram matrices should stay in memory.
 constexpr Index kMostGramNumbers = Index{1} << 27;
 
 }  // namespace
 
-Blocks::Blocks(const Problem& problem, double kappa, double seconds)
-    : problem_(problem), kappa_(kappa) {
+Blocks::Blocks(const Problem& problem, double seconds, Index widest) : problem_(problem) {
   double largest = 0.0;
   for (Index i = 0; i < problem.size(); ++i) {
     if (problem.protect[i]) continue;
@@ -32,8 +29,7 @@ Blocks::Blocks(const Problem& problem, double kappa, double seconds)
   const Index n = free_rows();
   width_ = std::max<Index>(1, n);
   if (n > kSmall) {
-    width_ = kWidest;
-    while (width_ > kNarrowest && n * width_ > kMostGramNumbers) width_ /= 2;
+    width_ = widest;
     const double products = static_cast<double>(n) * static_cast<double>(problem.rows.width());
     while (width_ > kNarrowestInHaste &&
            products * static_cast<double>(width_) / kProductsPerSecond > kGramShare * seconds) {
@@ -68,27 +64,14 @@ Blocks::Blocks(const Problem& problem, double kappa, double seconds)
 
 Index Blocks::size(Index block) const { return std::min(width_, free_rows() - block * width_); }
 
-void Blocks::compute(Index block, float* K) const {
-  const Index* row = rows(block);
-  const Index count = size(block);
-  problem_.rows.gram(row, count, K);
-  const auto kappa = static_cast<float>(kappa_);
-  for (Index a = 0; a < count; ++a) {
-    const Index s = problem_.quotas.stratum(row[a]);
-    for (Index b = 0; b < count; ++b) {
-      if (problem_.quotas.stratum(row[b]) == s) K[a * count + b] += kappa;
-    }
-  }
-}
-
 const float* Blocks::gram(Index block) {
   if (!kept_) {
-    compute(block, grams_.get());
+    problem_.rows.gram(rows(block), size(block), grams_.get());
     return grams_.get();
   }
   float* K = grams_.get() + block * width_ * width_;
   if (!known_[block]) {
-    compute(block, K);
+    problem_.rows.gram(rows(block), size(block), K);
     known_[block] = 1;
   }
   return K;

@@ -14,9 +14,12 @@ namespace dprune {
 
 class Blocks {
  public:
-  // kappa: the weight of a squared excess of a stratum, built into the matrices. seconds: time
-  // there is in all; where it is short the blocks are narrower, and their matrices sooner there.
-  Blocks(const Problem& problem, double kappa, double seconds);
+  // A block's Gram matrix should stay in the second-level cache.
+  static constexpr Index kWidest = 64;
+
+  // seconds: time there is in all; where it is short the blocks are narrower, and their matrices
+  // sooner there.
+  Blocks(const Problem& problem, double seconds, Index widest = kWidest);
 
   Index count() const { return static_cast<Index>(least_.size()); }
   Index width() const { return width_; }  // rows of the widest block
@@ -28,16 +31,13 @@ class Blocks {
   double least(Index block) const { return least_[block]; }
   double most(Index block) const { return most_[block]; }
 
-  // K[a * size + b] = <S_i, S_j>, plus kappa where i and j are of one stratum.
+  // K[a * size + b] = <S_i, S_j>.
   const float* gram(Index block);
   // Computes those of several blocks ahead of use.
   void prepare(const Index* blocks, Index count, int threads);
 
  private:
-  void compute(Index block, float* K) const;
-
   const Problem& problem_;
-  double kappa_;
   std::vector<Index> free_;  // the rows that may be removed, block after block
   Index width_;
   std::vector<double> least_, most_;

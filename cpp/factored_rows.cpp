@@ -12,8 +12,6 @@ namespace {
 
 // Below so many rows a matrix product does not pay.
 constexpr Index kFew = 8;
-// Rows whose outer products are added together: their factors stay in the cache.
-constexpr Index kBatch = 64;
 
 std::vector<const float*> pointers(MatrixView<const float> factor, const Index* block,
                                    Index count) {
@@ -69,12 +67,9 @@ void FactoredRows::add_groups(const Index* labels, MatrixView<double> sums, int 
   parallel_ranges(b_.cols, threads, [&](Index begin, Index end) {
     for (Index g = 0; g < sums.rows; ++g) {
       const auto count = static_cast<Index>(members[g].size());
-      for (Index first = 0; first < count; first += kBatch) {
-        const Index batch = std::min(kBatch, count - first);
-        const Index* rows = members[g].data() + first;
-        add_outer_products(pointers(b_, rows, batch).data(), begin, end,
-                           pointers(a_, rows, batch).data(), a_.cols, batch, sums.row(g));
-      }
+      const Index* rows = members[g].data();
+      add_outer_products(pointers(b_, rows, count).data(), begin, end,
+                         pointers(a_, rows, count).data(), a_.cols, count, sums.row(g));
     }
   });
 }

@@ -314,7 +314,9 @@ class Slivers {
   explicit Slivers(Index count)
       : lines_(new Line[static_cast<std::size_t>((count + kSliver - 1) / kSliver * kDepth)]) {}
 
-  float* of(Index row) const { return lines_[row / kSliver * kDepth].numbers; }
+  float* of(Index row) const {
+    return reinterpret_cast<float*>(lines_.get() + row / kSliver * kDepth);
+  }
 
   // Columns begin..end of the rows.
   template <class T>
@@ -324,15 +326,12 @@ class Slivers {
     }
   }
 
-  // The transpose: its rows are columns begin..end of these, each times its weight.
-  void pack_columns(const float* const* rows, const float* weights, Index count, Index begin,
-                    Index end) const {
-    for (Index j = begin; j < end; j += kSliver) {
-      float* sliver = of(j - begin);
-      for (Index i = 0; i < count; ++i) {
-        for (Index l = 0; l < std::min(kSliver, end - j); ++l) {
-          sliver[i * kSliver + l] = weights[i] * rows[i][j + l];
-        }
+  // The transpose: all columns of these rows, each row times its weight.
+  void pack_columns(const float* const* rows, const float* weights, Index count,
+                    Index width) const {
+    for (Index i = 0; i < count; ++i) {
+      for (Index j = 0; j < width; ++j) {
+        of(j)[i * kSliver + j % kSliver] = weights[i] * rows[i][j];
       }
     }
   }
@@ -413,17 +412,16 @@ void inner_products(const float* const* A, Index count_a, const float* const* B,
 void add_products(const float* const* B, const float* weights, Index width_b, const float* const* A,
                   Index width_a, Index count, float* U) {
   const Slivers packed_b(width_b);
-  const Slivers packed_a(kSliver);
+  const Slivers packed_a(width_a);
   const std::vector<float> ones(static_cast<std::size_t>(std::min(kDepth, count)), 1.0F);
   for (Index first = 0; first < count; first += kDepth) {
     const Index depth = std::min(kDepth, count - first);
-    packed_b.pack_columns(B + first, weights + first, depth, 0, width_b);
-    for (Index q = 0; q < width_a; q += kSliver) {
-      const Index columns = std::min(kSliver, width_a - q);
-      packed_a.pack_columns(A + first, ones.data(), depth, q, q + columns);
-      for (Index p = 0; p < width_b; p += kSliver) {
-        multiply(packed_b.of(p), std::min(kSliver, width_b - p), packed_a.of(0), columns, depth,
-                 U + p * width_a + q, width_a, false);
+    packed_b.pack_columns(B + first, weights + first, depth, width_b);
+    packed_a.pack_columns(A + first, ones.data(), depth, width_a);
+    for (Index p = 0; p < width_b; p += kSliver) {
+      for (Index q = 0; q < width_a; q += kSliver) {
+        multiply(packed_b.of(p), std::min(kSliver, width_b - p), packed_a.of(q),
+                 std::min(kSliver, width_a - q), depth, U + p * width_a + q, width_a, false);
       }
     }
   }
@@ -512,10 +510,17 @@ DPRUNE_CLONES void axpy(double alpha, const double* x, double* y, Index size) {
 
 namespace {
 
-// Rows p..p + kRows of U.
+// Outer products added at once: their factors stay in the cache.
+constexpr Index kMostOuter = 64;
+
+// Rows p..p + kRows of U, for at most kMostOuter products.
 template <Index kRows>
 DPRUNE_INLINE void add_outer_rows(const float* const* B, Index p, const float* const* A,
                                   Index width_a, Index count, double* U) {
+  double weights[kMostOuter * kRows];
+  for (Index i = 0; i < count; ++i) {
+    for (Index r = 0; r < kRows; ++r) weights[i * kRows + r] = static_cast<double>(B[i][p + r]);
+  }
   Index q = 0;
   for (; q + kFloats <= width_a; q += kFloats) {
     Double8 sum[2 * kRows], low, high;
@@ -530,9 +535,8 @@ DPRUNE_INLINE void add_outer_rows(const float* const* B, Index p, const float* c
       split(a, low, high);
 #pragma GCC unroll 4
       for (Index r = 0; r < kRows; ++r) {
-        const auto b = static_cast<double>(B[i][p + r]);
-        sum[2 * r] += b * low;
-        sum[2 * r + 1] += b * high;
+        sum[2 * r] += weights[i * kRows + r] * low;
+        sum[2 * r + 1] += weights[i * kRows + r] * high;
       }
     }
 #pragma GCC unroll 4
@@ -545,7 +549,7 @@ DPRUNE_INLINE void add_outer_rows(const float* const* B, Index p, const float* c
     for (Index r = 0; r < kRows; ++r) {
       double& sum = U[(p + r) * width_a + q];
       for (Index i = 0; i < count; ++i) {
-        sum += static_cast<double>(B[i][p + r]) * static_cast<double>(A[i][q]);
+        sum += weights[i * kRows + r] * static_cast<double>(A[i][q]);
       }
     }
   }
@@ -556,9 +560,12 @@ DPRUNE_INLINE void add_outer_rows(const float* const* B, Index p, const float* c
 DPRUNE_CLONES void add_outer_products(const float* const* B, Index begin, Index end,
                                       const float* const* A, Index width_a, Index count,
                                       double* U) {
-  Index p = begin;
-  for (; p + 4 <= end; p += 4) add_outer_rows<4>(B, p, A, width_a, count, U);
-  for (; p < end; ++p) add_outer_rows<1>(B, p, A, width_a, count, U);
+  for (Index first = 0; first < count; first += kMostOuter) {
+    const Index some = count - first < kMostOuter ? count - first : kMostOuter;
+    Index p = begin;
+    for (; p + 4 <= end; p += 4) add_outer_rows<4>(B + first, p, A + first, width_a, some, U);
+    for (; p < end; ++p) add_outer_rows<1>(B + first, p, A + first, width_a, some, U);
+  }
 }
 
 DPRUNE_CLONES double squared_norm(const float* a, Index size) { return squared_norm_of(a, size); }

@@ -9,9 +9,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "budget.h"
 #include "problem.h"
@@ -57,47 +60,99 @@ inline const char* name_of(Status status) {
   }
 }
 
-// make_engine(problem) gives the FixedSizeSolver. Eq. 4 when m is given, else Eq. 3 with eps.
-template <class MakeEngine>
-py::dict solve_problem(const Rows& rows, const Array<double>& mean,
-                       const Array<double>& squared_norms, double reweight,
-                       const Array<Index>& labels, const Array<Index>& floors, bool proportional,
-                       const Array<std::uint8_t>& protect, std::optional<Index> m, Index ceiling,
-                       double eps, const Effort& effort, const std::optional<Callback>& callback,
-                       const MakeEngine& make_engine) {
+template <class T>
+std::vector<T> copied(const Array<T>& array, Index size, const char* name) {
+  const T* begin = vector_of(array, size, name);
+  return {begin, begin + size};
+}
+
+inline Problem problem_of(const Rows& rows, const Array<double>& mean,
+                          const Array<double>& squared_norms, double reweight,
+                          const Array<Index>& labels, const Array<Index>& floors, bool proportional,
+                          const Array<std::uint8_t>& protect) {
+  return {rows,
+          copied(mean, rows.width(), "mean"),
+          copied(squared_norms, rows.size(), "squared_norms"),
+          reweight,
+          Quotas(copied(labels, rows.size(), "labels"), copied(floors, floors.size(), "floors"),
+                 proportional),
+          copied(protect, rows.size(), "protect")};
+}
+
+// The same problem with its rows in another metric, if there is one.
+inline std::optional<Problem> in_metric(const Problem& problem, const Rows* metric, int threads) {
+  if (metric == nullptr) return std::nullopt;
+  const Rows& rows = *metric;
   const Index n = rows.size();
-  const double* mean_data = vector_of(mean, rows.width(), "mean");
-  const double* norms_data = vector_of(squared_norms, n, "squared_norms");
-  const Index* label_data = vector_of(labels, n, "labels");
-  const std::uint8_t* protect_data = vector_of(protect, n, "protect");
-  const Problem problem{rows,
-                        {mean_data, mean_data + rows.width()},
-                        {norms_data, norms_data + n},
-                        reweight,
-                        Quotas({label_data, label_data + n},
-                               {floors.data(), floors.data() + floors.size()}, proportional),
-                        {protect_data, protect_data + n}};
-  Monitor monitor(effort.seconds, m ? std::numeric_limits<double>::infinity() : eps,
-                  python_hook(callback));
-  Solution solution;
-  {
-    const py::gil_scoped_release release;
-    const auto engine = make_engine(problem);
-    solution = m ? engine->solve(*m, {}, effort, 0.0, monitor)
-                 : solve_budget(problem, eps, ceiling, *engine, effort, monitor);
+  require(n == problem.size(), "metric must have as many rows as rows");
+  Problem other{rows,
+                std::vector<double>(static_cast<std::size_t>(rows.width()), 0.0),
+                std::vector<double>(static_cast<std::size_t>(n)),
+                problem.reweight,
+                problem.quotas,
+                problem.protect};
+  const std::vector<Index> one(static_cast<std::size_t>(n), 0);
+  rows.add_groups(one.data(), {other.mean.data(), 1, rows.width()}, threads);
+  for (double& x : other.mean) x /= static_cast<double>(n);
+  rows.squared_norms(other.squared_norms.data(), threads);
+  return other;
+}
+
+// A problem and the solver that works on it, for one search or several: what it knows of the rows
+// stays from one to the next.
+class Solver {
+ public:
+  // make_engine(problem, walked) gives the FixedSizeSolver; walked is the problem in the metric, or
+  // the problem itself.
+  template <class MakeEngine>
+  Solver(Problem problem, const Rows* metric, int threads, const MakeEngine& make_engine)
+      : problem_(std::move(problem)),
+        metric_(in_metric(problem_, metric, threads)),
+        engine_(make_engine(problem_, metric_ ? *metric_ : problem_)) {}
+
+  py::dict solve(std::optional<Index> m, Index ceiling, double eps, std::int64_t sweeps,
+                 double time_limit, const std::optional<Array<std::uint8_t>>& start,
+                 const std::optional<Callback>& callback) {
+    const Index n = problem_.size();
+    const Mask first = start ? copied(*start, n, "start") : Mask{};
+    Monitor monitor(time_limit, m ? std::numeric_limits<double>::infinity() : eps,
+                    python_hook(callback));
+    Solution solution;
+    {
+      const py::gil_scoped_release release;
+      const Effort effort{sweeps, time_limit};
+      solution = m ? engine_->solve(*m, first, effort, 0.0, monitor)
+                   : solve_budget(problem_, eps, ceiling, *engine_, effort, monitor);
+    }
+    Array<std::uint8_t> mask(n);
+    std::copy(solution.mask.begin(), solution.mask.end(), mask.mutable_data());
+    py::list trace;
+    for (const TracePoint& point : monitor.trace()) {
+      trace.append(py::make_tuple(point.seconds, point.sweep, point.norm, point.removed));
+    }
+    py::dict result;
+    result["mask"] = mask;
+    result["status"] = name_of(monitor.status());
+    result["sweeps"] = monitor.sweeps();
+    result["trace"] = trace;
+    return result;
   }
-  Array<std::uint8_t> mask(n);
-  std::copy(solution.mask.begin(), solution.mask.end(), mask.mutable_data());
-  py::list trace;
-  for (const TracePoint& point : monitor.trace()) {
-    trace.append(py::make_tuple(point.seconds, point.sweep, point.norm, point.removed));
-  }
-  py::dict result;
-  result["mask"] = mask;
-  result["status"] = name_of(monitor.status());
-  result["sweeps"] = monitor.sweeps();
-  result["trace"] = trace;
-  return result;
+
+ private:
+  Problem problem_;
+  std::optional<Problem> metric_;
+  std::unique_ptr<FixedSizeSolver> engine_;
+};
+
+// Solver for Python but for its constructor. Local to the module: there are two of them.
+inline py::class_<Solver> solver_class(py::module_& m) {
+  using namespace pybind11::literals;
+  py::class_<Solver> solver(m, "Solver", "A problem and the solver that works on it.",
+                            py::module_local());
+  solver.def("solve", &Solver::solve, "m"_a, "ceiling"_a, "eps"_a, "sweeps"_a, "time_limit"_a,
+             "start"_a.noconvert() = py::none(), "callback"_a = py::none(),
+             "Eq. 4 when m is given, from the mask `start`, else Eq. 3 with eps.");
+  return solver;
 }
 
 }  // namespace dprune

@@ -109,6 +109,8 @@ void Subset::add(const Index* rows, const float* signs, Index count) {
   problem_.rows.add(rows, signs, count, u_.data());
 }
 
+void Subset::measure() { energy_ = squared_norm(u_.data(), static_cast<Index>(u_.size())); }
+
 void Subset::refresh() {
   const auto sum = centred_sum(problem_, mask_, m_);
   std::copy(sum.begin(), sum.end(), u_.begin());

@@ -44,6 +44,8 @@ class Subset {
   // running sum, and the running sum (signs +1: now removed, -1: returned).
   void toggle(Index i, double energy_change);
   void add(const Index* rows, const float* signs, Index count);
+  // Takes the energy from the running sum as it is, where flips were toggled without their change.
+  void measure();
   // Recomputes u and the energy from the mask, in float64.
   void refresh();
 

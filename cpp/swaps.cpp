@@ -15,6 +15,39 @@ constexpr double kLeastGain = 1e-6;
 
 }  // namespace
 
+void settle(const Problem& problem, Index most, Subset& subset, Monitor& monitor) {
+  const Quotas& quotas = problem.quotas;
+  std::vector<Index> rows;
+  std::vector<float> r(static_cast<std::size_t>(problem.size()));
+  for (Index s = 0; s < quotas.strata(); ++s) {
+    while (subset.excess(s) != 0 && most-- > 0 && !monitor.stop()) {
+      const bool remove = subset.excess(s) < 0;
+      rows.clear();
+      for (Index i = 0; i < problem.size(); ++i) {
+        if (quotas.stratum(i) == s && !problem.protect[i] && subset.removed(i) != remove &&
+            subset.admissible(i)) {
+          rows.push_back(i);
+        }
+      }
+      if (rows.empty()) break;
+      const float sign = remove ? 1.0F : -1.0F;
+      problem.rows.dots(rows.data(), static_cast<Index>(rows.size()), subset.sum(), r.data());
+      Index cheapest = rows[0];
+      double least = std::numeric_limits<double>::infinity();
+      for (std::size_t a = 0; a < rows.size(); ++a) {
+        const double change =
+            2.0 * static_cast<double>(sign * r[a]) + problem.squared_norms[rows[a]];
+        if (change < least) {
+          least = change;
+          cheapest = rows[a];
+        }
+      }
+      subset.flip(cheapest, least);
+    }
+  }
+  subset.refresh();
+}
+
 void search_swaps(const Problem& problem, const Index* rows, Index count, const float* K,
                   Index most, Index patience, Subset& subset, Monitor& monitor) {
   const Quotas& quotas = problem.quotas;

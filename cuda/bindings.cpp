@@ -165,20 +165,6 @@ void block_add(const ChainRows& rows, const Array<Index>& block, const Array<flo
 
 // ---- the solver -------------------------------------------------------------------------------
 
-py::dict solve(const ChainRows& rows, const Array<double>& mean, const Array<double>& squared_norms,
-               double reweight, const Array<Index>& labels, const Array<Index>& floors,
-               bool proportional, const Array<std::uint8_t>& protect, std::optional<Index> m,
-               Index ceiling, double eps, const std::string& solver, std::uint64_t seed,
-               std::int64_t sweeps, double time_limit, int /*threads*/,
-               const std::optional<Callback>& callback, Index chains) {
-  require(solver == "block", "solver must be 'block' on a GPU, found '" + solver + "'");
-  return solve_problem(rows, mean, squared_norms, reweight, labels, floors, proportional, protect,
-                       m, ceiling, eps, {sweeps, time_limit}, callback,
-                       [&](const Problem& problem) {
-                         return std::make_unique<BlockAnnealer>(problem, rows, seed, chains);
-                       });
-}
-
 // One visit of chains to a block, everything in host memory: what the tests look into. Arrays are
 // changed in place; the net flips are returned.
 Array<float> walk(Machine& machine, const Array<float>& K, const Array<float>& dots,
@@ -371,11 +357,23 @@ PYBIND11_MODULE(_cuda, m) {
            }),
            "machine"_a, "b"_a, "a"_a, "n"_a, "k"_a, "d"_a, py::keep_alive<1, 2>());
 
-  m.def("solve", &cuda::solve, "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(),
-        "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
-        "protect"_a.noconvert(), "m"_a, "ceiling"_a, "eps"_a, "solver"_a, "seed"_a, "sweeps"_a,
-        "time_limit"_a, "threads"_a, "callback"_a = py::none(), "chains"_a = 0,
-        "Eq. 4 when m is given, else Eq. 3 with eps. chains: 0 chooses.");
+  // In no metric but the rows' own.
+  solver_class(m).def(
+      py::init([](const ChainRows& rows, const Array<double>& mean,
+                  const Array<double>& squared_norms, const py::none& /*metric*/, double reweight,
+                  const Array<Index>& labels, const Array<Index>& floors, bool proportional,
+                  const Array<std::uint8_t>& protect, const std::string& solver, std::uint64_t seed,
+                  int threads, double /*seconds*/, Index chains) {
+        require(solver == "block", "solver must be 'block' on a GPU, found '" + solver + "'");
+        return std::make_unique<Solver>(
+            problem_of(rows, mean, squared_norms, reweight, labels, floors, proportional, protect),
+            nullptr, threads, [&](const Problem& problem, const Problem& /*walked*/) {
+              return std::make_unique<BlockAnnealer>(problem, rows, seed, chains);
+            });
+      }),
+      "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(), "metric"_a, "reweight"_a,
+      "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a, "protect"_a.noconvert(),
+      "solver"_a, "seed"_a, "threads"_a, "seconds"_a, "chains"_a = 0, py::keep_alive<1, 2>());
   m.def("resample", &resample, "energies"_a, "beta_step"_a, "uniform"_a,
         "The chain that takes each chain's place.");
   m.def("walk", &walk, "machine"_a, "K"_a.noconvert(), "dots"_a.noconvert(), "mask"_a.noconvert(),

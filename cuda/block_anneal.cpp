@@ -32,6 +32,8 @@ constexpr double kStiffest = 256.0;
 constexpr double kOperationsPerSweep = 5e12;
 constexpr Index kMostChains = 128;
 constexpr Index kChainTile = 32;
+// Rows of a block: wide enough for matrix products.
+constexpr Index kWidest = 256;
 // Rows of each stratum that may bring it to its target.
 constexpr Index kCandidates = 32;
 // The exact end.
@@ -80,7 +82,7 @@ BlockAnnealer::BlockAnnealer(const Problem& problem, const ChainRows& rows, std:
       mean_(mean(problem)),
       largest_(largest(problem)),
       kappa_(0.02 * mean_),
-      blocks_(problem, kappa_, std::numeric_limits<double>::infinity()),
+      blocks_(problem, std::numeric_limits<double>::infinity(), kWidest),
       population_(problem, rows, blocks_, chains > 0 ? chains : default_chains(problem)),
       seed_(seed) {}
 

@@ -49,7 +49,8 @@ std::vector<Index> resample(const std::vector<double>& energies, double beta_ste
   for (Index c = 0; c < count; ++c) {
     reached += w[c] * scale;
     const Index until = c + 1 == count ? count : static_cast<Index>(std::ceil(reached - uniform));
-    offspring[c] = std::max<Index>(0, until - born);
+    // The lowest, of weight 1, gets one whatever rounding says.
+    offspring[c] = std::max<Index>(w[c] == 1.0 ? 1 : 0, until - born);
     born += offspring[c];
   }
   std::vector<Index> parents(energies.size());

@@ -24,6 +24,7 @@ def test_the_promise_on_digits(half):
     assert check.change <= check.random_change / 3
     assert check.change <= 0.22  # a plain solver's 0.216
     assert check.newton == pytest.approx(check.change, rel=0.02)
+    assert 0 < check.residual < 1.1e-9
 
 
 def test_change_is_measured_on_a_fresh_head(half, digits):

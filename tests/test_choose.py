@@ -8,18 +8,25 @@ import pytest
 import dprune
 
 
-def test_the_best_score_wins(digits_rows, digits):
-    seen = []
+def test_the_best_mean_score_wins(digits_rows, digits):
+    calls = []
+    given = iter([0.3, 0.2, 0.4, 0.8, 0.9, 0.1])  # means .55, .55, .25
 
     def train(kept, validation):
-        seen.append((kept, validation))
-        return {0: 0.3, 1: 0.9, 2: 0.5}[len(seen) - 1]
+        calls.append((kept, validation))
+        return next(given)
 
-    choice = dprune.choose_reweight(digits_rows, digits[1], 628, train, sweeps=20)
-    assert choice.reweight == 0.5
-    assert choice.scores == {0.0: 0.3, 0.5: 0.9, 1.0: 0.5}
-    for kept, validation in seen:
-        np.testing.assert_array_equal(validation, choice.validation)
+    choice = dprune.choose_reweight(
+        digits_rows, digits[1], 628, train, (1.0, 0.5, 0.0), holdouts=2, sweeps=20
+    )
+    assert choice.reweight == 0.0  # ties go to the smaller
+    assert choice.by_holdout == {0.0: (0.3, 0.8), 0.5: (0.2, 0.9), 1.0: (0.4, 0.1)}
+    assert choice.scores == pytest.approx({0.0: 0.55, 0.5: 0.55, 1.0: 0.25})
+    first, second = calls[0][1], calls[3][1]
+    assert not np.intersect1d(first, second).size
+    np.testing.assert_array_equal(choice.validation, np.union1d(first, second))
+    for k, (kept, validation) in enumerate(calls):
+        np.testing.assert_array_equal(validation, first if k < 3 else second)
         assert not np.intersect1d(kept, validation).size
         assert kept.max() < 1257
         # The same share is kept of what is not held out, in proportion to the classes.
@@ -27,22 +34,46 @@ def test_the_best_score_wins(digits_rows, digits):
         assert len(kept) == pool - round(628 * pool / 1257)
         share = np.bincount(digits[1][kept]) / len(kept)
         np.testing.assert_allclose(share, np.bincount(digits[1]) / 1257, atol=0.005)
-    assert any((seen[0][0] != kept).any() for kept, _ in seen[1:])
+    assert any((calls[0][0] != kept).any() for kept, _ in calls[1:3])
 
 
-def test_the_hold_out_is_stratified(digits_rows, digits):
-    choice = dprune.choose_reweight(
-        digits_rows, digits[1], 100, lambda *_: 0.0, validation=0.2, sweeps=2
-    )
-    held = np.bincount(digits[1][choice.validation])
-    np.testing.assert_array_equal(held, np.round(0.2 * np.bincount(digits[1])))
-    assert choice.reweight == 0.0  # ties go to the smaller
+def test_hold_outs_are_stratified_and_may_cover_everything(digits_rows, digits):
+    def held_out(**settings):
+        seen = []
+        choice = dprune.choose_reweight(
+            digits_rows,
+            digits[1],
+            100,
+            lambda _, v: seen.append(v) or 0.0,
+            (1.0,),
+            sweeps=2,
+            **settings,
+        )
+        return choice, [np.bincount(digits[1][v]) for v in seen]
+
+    counts = np.bincount(digits[1])
+    choice, held = held_out(validation=0.2, holdouts=1)
+    np.testing.assert_array_equal(held, [np.ceil(0.2 * counts)])
+    choice, held = held_out(validation=0.2, holdouts=5)
+    assert np.abs(np.array(held) - 0.2 * counts).max() <= 1
+    np.testing.assert_array_equal(choice.validation, np.arange(1257))
+
+
+def test_an_empty_hold_out_is_refused():
+    rows = np.random.default_rng(0).standard_normal((20, 3), dtype=np.float32)
+    with pytest.raises(ValueError, match="validation must hold out at least one sample of 20"):
+        dprune.choose_reweight(rows, np.arange(20) % 4, 5, lambda *_: 0.0, validation=0.1)
 
 
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
         ({"validation": 0.0}, "validation must lie in"),
+        (
+            {"validation": 0.4},
+            "holdouts must be at least 1 and at most 1 / validation = 2.5, found 3",
+        ),
+        ({"holdouts": 0}, "holdouts must be at least 1"),
         ({"candidates": ()}, "candidates must name"),
         ({"labels": np.zeros(5, int)}, r"labels must have shape \(1257,\)"),
     ],

@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 import dprune
 from dprune import choose, compare, data, report, train
 from dprune._commands import app
-from dprune.compare import Plan
+from dprune.plan import Plan
+from dprune.selection import BASELINES
 
-METHODS = ("random", "random+quotas", *list(compare.BASELINES)[1:], "el2n+quotas", "dprune")
+METHODS = ("random", "random+quotas", *list(BASELINES)[1:], "el2n+quotas", "dprune")
 PLAN = Plan(
     methods=METHODS,
     ratios=(0.5, 0.9),

@@ -154,6 +154,35 @@ def rendered():
     return glyphs(fonts=BUNDLED)
 
 
+def write_mnist(folder, name, images, labels):
+    """The idx files as torchvision unpacks them."""
+    raw = folder / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    shape = np.array(images.shape, dtype=">i4").tobytes()
+    (raw / f"{name}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + shape + images.tobytes())
+    count = np.array(len(labels), dtype=">i4").tobytes()
+    (raw / f"{name}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + count + labels.tobytes())
+
+
+def test_a_torchvision_data_set_from_its_files(tmp_path):
+    rng = np.random.default_rng(0)
+    parts = [
+        (rng.integers(0, 256, (n, 28, 28), dtype=np.uint8), np.arange(n, dtype=np.uint8) % 10)
+        for n in (20, 10)
+    ]
+    for name, part in zip(("train", "t10k"), parts, strict=True):
+        write_mnist(tmp_path, name, *part)
+    found = data.load("torchvision:FashionMNIST", tmp_path)
+    assert found.name == "FashionMNIST"
+    np.testing.assert_array_equal(found.images[:, 0], parts[0][0])
+    np.testing.assert_array_equal(found.labels, parts[0][1])
+    np.testing.assert_array_equal(found.test_images[:, 0], parts[1][0])
+    with pytest.raises(FileNotFoundError, match="folder must hold FashionMNIST as torchvision"):
+        data.load("torchvision:FashionMNIST", tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"training and a test part, .* found 'VisionDataset'"):
+        data.load("torchvision:VisionDataset", tmp_path)
+
+
 def test_glyphs_render_every_class_of_every_font(rendered):
     assert rendered.images.dtype == np.uint8
     assert rendered.images.shape[1:] == (1, 32, 32)

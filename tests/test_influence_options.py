@@ -87,8 +87,10 @@ def test_leverage_is_one_newton_step_without_the_sample(make):
     assert oracle.relative_error(S, truth) < 1e-5
 
 
-def test_leverage_predicts_single_removals(wine):
+@pytest.mark.parametrize("weight_decay", [1e-2, 5e-4])
+def test_leverage_predicts_single_removals(weight_decay):
     """Self-influence of the corrected rows beside refitted heads."""
+    wine = oracle.head("wine", weight_decay)
     S = np.asarray(dprune.influence(wine, "dense", leverage=True).expand(), dtype=float)
     plain = np.asarray(dprune.influence(wine, "dense").expand(), dtype=float)
     removed = range(0, wine.n, 9)
@@ -153,8 +155,9 @@ def test_lissa_reports_divergence(wine, monkeypatch):
         dprune.influence(wine, "lissa")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("method", ["dense", "pcg"])
-def test_a_killed_run_goes_on(wine, method, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on(wine, method, dtype, tmp_path, monkeypatch):
     module, name, value = {
         "dense": (direct, "_BLOCK_ENTRIES", 1),
         "pcg": (iterative, "_COLUMNS", 64),
@@ -171,19 +174,52 @@ def test_a_killed_run_goes_on(wine, method, tmp_path, monkeypatch):
 
     monkeypatch.setattr(_resume.ResumableFile, "advance", killed)
     with pytest.raises(KeyboardInterrupt):
-        dprune.influence(wine, method, out=path)
+        dprune.influence(wine, method, out=path, dtype=dtype)
     assert not path.exists()
     assert json.loads((tmp_path / "S.npy.part.json").read_text())["done"] == 128
     # Marked, so that a row computed again would show.
     part = np.load(tmp_path / "S.npy.part", mmap_mode="r+")
-    part[0] = 7.0
+    part[0] = 7.0 if dtype == "float32" else 0x40E0  # the bits of 7
     part.flush()
     monkeypatch.setattr(_resume.ResumableFile, "advance", advance)
-    S = dprune.influence(wine, method, out=path)
-    assert (S.rows[0] == 7.0).all()
-    truth = dprune.influence(wine, method).rows
-    np.testing.assert_allclose(np.load(path)[1:], truth[1:], atol=1e-5 * np.abs(truth).max())
-    assert [file.name for file in tmp_path.iterdir()] == ["S.npy"]
+    S = dprune.influence(wine, method, out=path, dtype=dtype)
+    assert (np.asarray(S)[0] == 7.0).all()
+    truth = np.asarray(dprune.influence(wine, method, dtype=dtype))
+    found = np.asarray(dprune.open_rows(path))
+    step = 1e-5 if dtype == "float32" else 2**-7
+    np.testing.assert_allclose(found[1:], truth[1:], atol=step * np.abs(truth).max())
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"S.npy"} | ({"S.npy.json"} if dtype == "bfloat16" else set())
+
+
+@pytest.mark.parametrize("settings", [{"method": "dense"}, {"method": "pcg"}, {"rank": 5}])
+def test_bfloat16_rows_are_the_rounded_ones(wine, settings, tmp_path):
+    truth = dprune.influence(wine, **settings).rows
+    path = tmp_path / "S.npy"
+    S = dprune.influence(wine, **settings, out=path, dtype="bfloat16")
+    assert S.dtype == "bfloat16"
+    assert S.shape == truth.shape
+    mapped = dprune.open_rows(path)
+    assert isinstance(mapped, dprune.BFloat16Rows)
+    np.testing.assert_array_equal(mapped.bits, dprune.BFloat16Rows.rounded(truth).bits)
+    np.testing.assert_array_equal(np.asarray(S), np.asarray(mapped))
+    np.testing.assert_allclose(np.asarray(S), truth, rtol=2**-8)
+    memory = dprune.BFloat16Rows(np.zeros(truth.shape, dtype=np.uint16))
+    assert dprune.influence(wine, **settings, out=memory, dtype="bfloat16").rows.bits is memory.bits
+    np.testing.assert_array_equal(memory.bits, mapped.bits)
+    # The solver works on them, and the certificate that is a solve is that of exact rows.
+    result = dprune.prune(S, m=60, reweight=1, sweeps=100)
+    assert result.settings["dtype"] == "bfloat16"
+    assert result.exact_norm == pytest.approx(wine.change(result.removed).norm, rel=1e-9)
+    # float32 rows in its place are read as such.
+    dprune.influence(wine, **settings, out=path)
+    np.testing.assert_array_equal(dprune.open_rows(path), truth)
+
+
+def test_bfloat16_expand(wine):
+    exact = dprune.influence(wine, "dense").expand()
+    half = dprune.influence(wine, "dense", dtype="bfloat16").expand()
+    assert np.linalg.norm(half - exact) < 4e-3 * np.linalg.norm(exact)
 
 
 def test_progress_of_another_head_is_not_taken_up(wine, tmp_path):
@@ -199,7 +235,7 @@ def test_auto_says_why(wine, monkeypatch):
     S = dprune.influence(wine)
     assert S.method == "dense"
     assert "N = 28" in S.reason
-    module = sys.modules["dprune.influence"]
+    module = sys.modules["dprune.method"]
     monkeypatch.setattr(module, "free_memory", lambda: 1e3)
     S = dprune.influence(wine)
     assert S.method == "kfac"
@@ -218,6 +254,13 @@ def test_auto_says_why(wine, monkeypatch):
         ({"leverage": True, "method": "pcg"}, ValueError, "leverage needs method 'dense'"),
         ({"method": "kfac", "out": "x.npy"}, ValueError, "out is for rows"),
         ({"out": 3}, TypeError, "out must be an array or a path, found int"),
+        ({"dtype": "float16"}, ValueError, "dtype must be one of float32, bfloat16, found"),
+        ({"dtype": "bfloat16", "method": "kfac"}, ValueError, "dtype is for rows"),
+        (
+            {"dtype": "bfloat16", "out": np.zeros((178, 28), dtype=np.float32)},
+            ValueError,
+            r"out must be a C-contiguous bfloat16 array of shape \(178, 28\), found float32",
+        ),
     ],
 )
 def test_bad_options(wine, settings, error, match):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-import pickle
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -35,32 +33,35 @@ def scripts(monkeypatch, tmp_path):
     torch.set_num_threads(threads)
 
 
-def test_fig1_on_cifar_files_then_again(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("data", ["cifar10", "tiny-imagenet"])
+def test_fig1_on_files_as_distributed_then_again(tmp_path, capsys, monkeypatch, data):
     import fig1
     import settings as s
+    import stand_in
 
     few = replace(
-        s.SETTINGS["cifar10"].plan, methods=("random", "el2n+quotas", "dprune"), sources=1
+        s.SETTINGS[data].plan,
+        methods=("random", "el2n+quotas", "dprune"),
+        sources=1,
+        candidates=(0.0, 1.0),
+        choice_runs=1,
+        holdouts=2,
+        rows="kfac",
     )
-    monkeypatch.setitem(s.SETTINGS, "cifar10", replace(s.SETTINGS["cifar10"], plan=few))
-
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for name in [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]:
-        batch = {
-            b"data": rng.integers(0, 256, (20, 3072), dtype=np.uint8),
-            b"labels": [k % 10 for k in range(20)],
-        }
-        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+    monkeypatch.setitem(s.SETTINGS, data, replace(s.SETTINGS[data], plan=few))
+    if data == "tiny-imagenet":
+        stand_in.tiny_imagenet(tmp_path, 0.02, classes=5)
+    else:
+        stand_in.cifar10(tmp_path, 0.002)
     settings = {"seeds": 1, "epochs": 1, "ratios": "0.5", "width": 2}
     for trainings in ("dprune", None):  # the second time nothing is left to do
-        fig1.main("cifar10", folder=tmp_path, out=tmp_path / "out", **settings)
+        fig1.main(data, folder=tmp_path, out=tmp_path / "out", **settings)
         lines = [line for line in capsys.readouterr().out.splitlines() if " s  " in line]
         assert bool(lines) == bool(trainings)
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert found["identity"]["network"] == "resnet50"
     assert found["identity"]["recipe"]["crop"] == 4
+    assert (found["n"], found["classes"]) == ((100, 10) if data == "cifar10" else (50, 5))
     assert "| dprune |" in (tmp_path / "out" / "results.md").read_text()
     assert (tmp_path / "out" / "accuracy.svg").is_file()
 
@@ -73,6 +74,7 @@ def test_fig2_counts_what_holds(tmp_path):
     assert found["subsets"] == 18
     assert found["within_bound"] == found["subsets"]
     assert found["spearman_change_1"] > max(0.8, found["spearman_change_0"])
+    assert found["spearman_newton"] > 0.95
     assert all(factor > 1 for factor in found["random_over_ours"].values())
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dprune import scores, train
+from dprune._torch import find_layer
 from dprune.data import digits
 from dprune.models import ConvNet, SmallCNN, convnet_space, network, parameters, seeded
 
@@ -37,6 +38,18 @@ def test_every_network_takes_small_images(name, channels, pixels):
     assert isinstance(
         [m for m in model.modules() if isinstance(m, torch.nn.Linear)][-1].bias, torch.Tensor
     )
+
+
+def test_networks_of_torchvision_end_in_a_head():
+    model = network("torchvision:mobilenet_v3_small", 7, 3, 64)
+    assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
+    assert find_layer(model, None).out_features == 7
+    with pytest.raises(ValueError, match="channels must be 3 and width None with torchvision:res"):
+        network("torchvision:resnet18", 7, 1)
+    with pytest.raises(
+        ValueError, match=r"name must be torchvision: and one of alexnet, .*'lenet'"
+    ):
+        network("torchvision:lenet", 7)
 
 
 def test_sizes_are_those_of_the_paper():
@@ -87,6 +100,24 @@ def test_augmentation_moves_each_image_by_itself():
     same = [torch.equal(flipped[i], x[i]) for i in range(50)]
     assert 10 < sum(same) < 40
     assert all(torch.equal(flipped[i], x[i].flip(2)) for i in range(50) if not same[i])
+
+
+def test_an_epoch_is_cut_into_even_batches(data):
+    sizes, seen = [], []
+
+    class Watched(SmallCNN):
+        def forward(self, x):
+            sizes.append(len(x))
+            seen.append(x.detach().sum(dim=(1, 2, 3)))
+            return super().forward(x)
+
+    recipe = train.Recipe(epochs=2, batch=32)
+    train.fit(Watched(10), data.images[:65], data.labels[:65], recipe)
+    assert sizes == [22, 22, 21] * 2
+    for epoch in (torch.cat(seen[:3]), torch.cat(seen[3:])):  # every sample once
+        expected = np.sort(data.images[:65].sum(axis=(1, 2, 3)))
+        np.testing.assert_allclose(np.sort(epoch.numpy()), expected, rtol=1e-5)
+    assert not torch.equal(seen[0], seen[3])
 
 
 def test_the_seed_decides_and_uint8_is_the_same_data(data):

@@ -10,9 +10,10 @@ from __future__ import annotations
 import settings as s
 import typer
 
-from dprune.compare import compare, markdown
+from dprune.compare import compare
 from dprune.compare_report import accuracy_plot, difference_plot
-from dprune.report import write_report
+from dprune.compare_table import markdown
+from dprune.report import plot_style, write_report
 
 
 def main(
@@ -26,6 +27,7 @@ def main(
     ratios: s.Ratios = None,
     methods: s.Methods = None,
     device: s.Device = "cpu",
+    jobs: s.Jobs = 1,
 ) -> None:
     """Run what is missing, write JSON, Markdown, plots and report.html."""
     chosen = s.setting(
@@ -37,11 +39,13 @@ def main(
         ratios=ratios,
         methods=methods,
         device=device,
+        jobs=jobs,
     )
     path = s.folder_for("fig1", data, out)
     report = compare(chosen.load(folder), chosen.plan, path, s.Say())
-    plots = {"accuracy": accuracy_plot(report), "difference": difference_plot(report)}
-    s.write(path, report, markdown(report), plots)
+    with plot_style():
+        plots = {"accuracy": accuracy_plot(report), "difference": difference_plot(report)}
+        s.write(path, report, markdown(report), plots)
     print(write_report(path))
 
 

@@ -2,7 +2,8 @@
 
 For random, score-based and optimised subsets of many sizes the head is refitted on the kept
 samples. Printed: rank correlation of the predicted change with the measured one, for reweight 1
-(Definition 1) and 0 (the paper's Eq. 2); how often the test-loss gap exceeds Theorem 1's
+(Definition 1), 0 (the paper's Eq. 2) and one Newton step on the kept samples (first order, but
+with their own Hessian); how often the test-loss gap exceeds Theorem 1's
 first-order value and the second-order bound; how much smaller the optimised change is than a
 random subset's.
 
@@ -23,10 +24,11 @@ from scipy.stats import spearmanr
 
 import dprune
 from dprune import models, scores, train
-from dprune.compare import BASELINES, Plan, Sources
 from dprune.data import ImageData
+from dprune.plan import Plan
 from dprune.report import figure_with_axes, plot_style
 from dprune.result import write_beside
+from dprune.selection import BASELINES, Sources
 
 BASED_ON_SCORES = ("herding", "forgetting", "el2n", "grand", "influence-norm", "moderate")
 
@@ -169,6 +171,7 @@ def _findings(points: list[dict[str, Any]]) -> dict[str, Any]:
         "subsets": len(points),
         "spearman_change_1": float(spearmanr(column("change_1"), column("change")).statistic),
         "spearman_change_0": float(spearmanr(column("change_0"), column("change")).statistic),
+        "spearman_newton": float(spearmanr(column("newton"), column("change")).statistic),
         "within_bound": int((column("test_gap") <= column("bound")).sum()),
         "within_first_order": int((excess <= 1.0).sum()),
         "largest_excess": float(excess.max()),
@@ -186,6 +189,7 @@ def _markdown(results: dict[str, Any]) -> str:
         "| --- | --- |",
         f"| rank correlation, measured and change_1 | {results['spearman_change_1']:.4f} |",
         f"| rank correlation, measured and change_0 | {results['spearman_change_0']:.4f} |",
+        f"| rank correlation, measured and one Newton step | {results['spearman_newton']:.4f} |",
         f"| test-loss gap within the second-order bound | {results['within_bound']} of {count} |",
         "| test-loss gap within Theorem 1's first-order value | "
         f"{results['within_first_order']} of {count}, exceeded up to "

@@ -14,8 +14,10 @@ from dataclasses import replace
 import settings as s
 import typer
 
-from dprune.compare import compare, markdown
+from dprune.compare import compare
 from dprune.compare_report import accuracy_plot
+from dprune.compare_table import markdown
+from dprune.report import plot_style
 
 METHODS = ("random", "random+quotas", "el2n+quotas", "forgetting+quotas", "dprune")
 
@@ -29,10 +31,11 @@ def main(
     samples: s.Samples = None,
     ratios: s.Ratios = ".5,.7,.9",
     device: s.Device = "cpu",
+    jobs: s.Jobs = 1,
 ) -> None:
     """Compare once a network, with one source."""
     chosen = s.setting(
-        data, seeds=seeds, epochs=epochs, samples=samples, ratios=ratios, device=device
+        data, seeds=seeds, epochs=epochs, samples=samples, ratios=ratios, device=device, jobs=jobs
     )
     path, say = s.folder_for("fig3", data, out), s.Say()
     images = chosen.load(folder)
@@ -49,10 +52,12 @@ def main(
             source_width=width,
         )
         reports[title] = compare(images, plan, path / title, say)
-        plots[title] = accuracy_plot(reports[title])
+        with plot_style():
+            plots[title] = accuracy_plot(reports[title])
         text.append(f"Trained: {title}\n\n{markdown(reports[title])}")
     source = name if width is None else f"{name}-{width}"
-    s.write(path, reports, f"Pruned with {source}.\n\n" + "\n".join(text), plots)
+    with plot_style():
+        s.write(path, reports, f"Pruned with {source}.\n\n" + "\n".join(text), plots)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,10 @@ def main(
     ratios: s.Ratios = None,
     methods: s.Methods = None,
     device: s.Device = "cpu",
+    jobs: s.Jobs = 1,
 ) -> None:
     """Times from fig1's folder."""
-    chosen = s.setting(data, seeds=seeds, ratios=ratios, methods=methods, device=device)
+    chosen = s.setting(data, seeds=seeds, ratios=ratios, methods=methods, device=device, jobs=jobs)
     report = compare(chosen.load(folder), chosen.plan, s.folder_for("fig1", data, None), s.Say())
     whole = report["whole"]
     rows: list[dict[str, Any]] = [

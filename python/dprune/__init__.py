@@ -10,9 +10,11 @@ from dprune.certify import RefitCheck, refit_check
 from dprune.choose import ReweightChoice, choose_reweight
 from dprune.curve import Curve, curve
 from dprune.factored import FactoredRows
+from dprune.gradients import last_layer_gradients
 from dprune.guarantee import PrunedHead, prune_head
-from dprune.head import LastLayer, last_layer_gradients
-from dprune.influence import InfluenceRows, influence
+from dprune.head import LastLayer
+from dprune.influence import influence
+from dprune.influence_rows import InfluenceRows
 from dprune.pipeline import PrunedDataset, prune_dataset
 from dprune.result import PruneResult, Status, load
 from dprune.rowfile import open_rows, save_rows

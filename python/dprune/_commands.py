@@ -68,9 +68,10 @@ def influence(
     weight_decay: float = 5e-4,
     method: Annotated[str, typer.Option(help="auto, dense, pcg or lissa.")] = "auto",
     rank: Annotated[int | None, typer.Option(help="Only this many leading directions.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, or bfloat16 at half the size.")] = "float32",
 ) -> None:
     """Fit the last layer and write its influence rows."""
-    rows = dprune.influence(_head(features, weight_decay), method, rank, out)
+    rows = dprune.influence(_head(features, weight_decay), method, rank, out, dtype=dtype)
     console.print(
         f"{rows.shape[0]} x {rows.shape[1]} rows by {rows.method} ({rows.reason}), "
         f"residual {rows.residuals.max():.1e}"
@@ -137,7 +138,7 @@ def compare(
     ] = "digits",
     folder: Annotated[Path | None, typer.Option(help="Where its files lie.")] = None,
     methods: Annotated[
-        str, typer.Option(help="Comma-separated; see dprune.compare.Plan.")
+        str, typer.Option(help="Comma-separated; see dprune.plan.Plan.")
     ] = "random,random+quotas,herding,forgetting,el2n,influence-norm,dprune",
     ratios: Annotated[str, typer.Option(help="Shares removed, comma-separated.")] = ".5,.7,.9",
     seeds: Annotated[int, typer.Option(help="Networks retrained on each kept set.")] = 3,
@@ -168,9 +169,10 @@ def compare(
     from rich.markdown import Markdown
 
     from dprune import train
-    from dprune.compare import Plan, markdown
     from dprune.compare import compare as run
+    from dprune.compare_table import markdown
     from dprune.data import load
+    from dprune.plan import Plan
     from dprune.report import write_report
 
     torch.set_num_threads(threads)

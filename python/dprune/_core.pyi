@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['BFloat16Rows', 'DenseRows', 'FactoredRows', 'HalfRows', 'Rows', 'add_groups', 'hardware_threads', 'last_layer_gradients', 'removed_counts', 'softmax_curvature', 'softmax_errors', 'solve', 'squared_norms']
+__all__: list[str] = ['BFloat16Rows', 'DenseRows', 'FactoredRows', 'HalfRows', 'Rows', 'ScaledRows', 'Solver', 'add_groups', 'hardware_threads', 'last_layer_gradients', 'removed_counts', 'softmax_curvature', 'softmax_errors', 'squared_norms']
 class Rows:
     """
     A row store: what the solvers ask of the matrix S.
@@ -58,6 +58,22 @@ class FactoredRows(Rows):
     """
     def __init__(self, b: numpy.typing.NDArray[numpy.float32], a: numpy.typing.NDArray[numpy.float32]) -> None:
         ...
+class ScaledRows(Rows):
+    """
+    The rows of another store, columns scaled.
+    """
+    def __init__(self, rows: Rows, scale: numpy.typing.NDArray[numpy.float32]) -> None:
+        ...
+class Solver:
+    """
+    A problem and the solver that works on it.
+    """
+    def __init__(self, rows: Rows, mean: numpy.typing.NDArray[numpy.float64], squared_norms: numpy.typing.NDArray[numpy.float64], metric: Rows | None, reweight: typing.SupportsFloat | typing.SupportsIndex, labels: numpy.typing.NDArray[numpy.int64], floors: numpy.typing.NDArray[numpy.int64], proportional: bool, protect: numpy.typing.NDArray[numpy.uint8], solver: str, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, seconds: typing.SupportsFloat | typing.SupportsIndex) -> None:
+        ...
+    def solve(self, m: typing.SupportsInt | typing.SupportsIndex | None, ceiling: typing.SupportsInt | typing.SupportsIndex, eps: typing.SupportsFloat | typing.SupportsIndex, sweeps: typing.SupportsInt | typing.SupportsIndex, time_limit: typing.SupportsFloat | typing.SupportsIndex, start: numpy.typing.NDArray[numpy.uint8] | None = None, callback: collections.abc.Callable[[float, int, float, int], bool] | None = None) -> dict:
+        """
+        Eq. 4 when m is given, from the mask `start`, else Eq. 3 with eps.
+        """
 @typing.overload
 def add_groups(block: numpy.typing.NDArray[numpy.float32], labels: numpy.typing.NDArray[numpy.int64], sums: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     ...
@@ -93,10 +109,6 @@ def softmax_errors(logits: numpy.typing.NDArray[numpy.float32], labels: numpy.ty
 def softmax_errors(logits: numpy.typing.NDArray[numpy.float64], labels: numpy.typing.NDArray[numpy.int64]) -> numpy.typing.NDArray[numpy.float64]:
     """
     softmax(logits) - onehot(labels), row by row.
-    """
-def solve(rows: Rows, mean: numpy.typing.NDArray[numpy.float64], squared_norms: numpy.typing.NDArray[numpy.float64], reweight: typing.SupportsFloat | typing.SupportsIndex, labels: numpy.typing.NDArray[numpy.int64], floors: numpy.typing.NDArray[numpy.int64], proportional: bool, protect: numpy.typing.NDArray[numpy.uint8], m: typing.SupportsInt | typing.SupportsIndex | None, ceiling: typing.SupportsInt | typing.SupportsIndex, eps: typing.SupportsFloat | typing.SupportsIndex, solver: str, seed: typing.SupportsInt | typing.SupportsIndex, sweeps: typing.SupportsInt | typing.SupportsIndex, time_limit: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, callback: collections.abc.Callable[[float, int, float, int], bool] | None = None) -> dict:
-    """
-    Eq. 4 when m is given, else Eq. 3 with eps.
     """
 @typing.overload
 def squared_norms(block: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:

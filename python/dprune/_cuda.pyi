@@ -7,7 +7,7 @@ import numpy
 import numpy.typing
 import typing
 import typing_extensions
-__all__: list[str] = ['ChainRows', 'DenseRows', 'Device', 'DeviceMachine', 'FactoredRows', 'HostMachine', 'Machine', 'Memory', 'devices', 'exponentials', 'outer_rows', 'product', 'resample', 'softmax_curvature', 'softmax_errors', 'solve', 'walk']
+__all__: list[str] = ['ChainRows', 'DenseRows', 'Device', 'DeviceMachine', 'FactoredRows', 'HostMachine', 'Machine', 'Memory', 'Solver', 'devices', 'exponentials', 'outer_rows', 'product', 'resample', 'softmax_curvature', 'softmax_errors', 'walk']
 class Device:
     """
     One CUDA device.
@@ -126,6 +126,16 @@ class FactoredRows(ChainRows):
     """
     def __init__(self, machine: Machine, b: typing.SupportsInt | typing.SupportsIndex, a: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, k: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
+class Solver:
+    """
+    A problem and the solver that works on it.
+    """
+    def __init__(self, rows: ChainRows, mean: numpy.typing.NDArray[numpy.float64], squared_norms: numpy.typing.NDArray[numpy.float64], metric: None, reweight: typing.SupportsFloat | typing.SupportsIndex, labels: numpy.typing.NDArray[numpy.int64], floors: numpy.typing.NDArray[numpy.int64], proportional: bool, protect: numpy.typing.NDArray[numpy.uint8], solver: str, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, seconds: typing.SupportsFloat | typing.SupportsIndex, chains: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        ...
+    def solve(self, m: typing.SupportsInt | typing.SupportsIndex | None, ceiling: typing.SupportsInt | typing.SupportsIndex, eps: typing.SupportsFloat | typing.SupportsIndex, sweeps: typing.SupportsInt | typing.SupportsIndex, time_limit: typing.SupportsFloat | typing.SupportsIndex, start: numpy.typing.NDArray[numpy.uint8] | None = None, callback: collections.abc.Callable[[float, int, float, int], bool] | None = None) -> dict:
+        """
+        Eq. 4 when m is given, from the mask `start`, else Eq. 3 with eps.
+        """
 def devices() -> list[Device]:
     """
     The CUDA devices this process can use; empty without a driver or a device.
@@ -153,10 +163,6 @@ def softmax_curvature(machine: Machine, probabilities: typing.SupportsInt | typi
 def softmax_errors(machine: Machine, logits: typing.SupportsInt | typing.SupportsIndex, labels: typing.SupportsInt | typing.SupportsIndex, errors: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, classes: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     softmax(logits) - onehot(labels), float32.
-    """
-def solve(rows: ChainRows, mean: numpy.typing.NDArray[numpy.float64], squared_norms: numpy.typing.NDArray[numpy.float64], reweight: typing.SupportsFloat | typing.SupportsIndex, labels: numpy.typing.NDArray[numpy.int64], floors: numpy.typing.NDArray[numpy.int64], proportional: bool, protect: numpy.typing.NDArray[numpy.uint8], m: typing.SupportsInt | typing.SupportsIndex | None, ceiling: typing.SupportsInt | typing.SupportsIndex, eps: typing.SupportsFloat | typing.SupportsIndex, solver: str, seed: typing.SupportsInt | typing.SupportsIndex, sweeps: typing.SupportsInt | typing.SupportsIndex, time_limit: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, callback: collections.abc.Callable[[float, int, float, int], bool] | None = None, chains: typing.SupportsInt | typing.SupportsIndex = 0) -> dict:
-    """
-    Eq. 4 when m is given, else Eq. 3 with eps. chains: 0 chooses.
     """
 def walk(machine: Machine, K: numpy.typing.NDArray[numpy.float32], dots: numpy.typing.NDArray[numpy.float32], mask: numpy.typing.NDArray[numpy.uint8], labels: numpy.typing.NDArray[numpy.int64], caps: numpy.typing.NDArray[numpy.int64], proportional: bool, mu: numpy.typing.NDArray[numpy.float64], excess: numpy.typing.NDArray[numpy.int64], counts: numpy.typing.NDArray[numpy.int64], violation: numpy.typing.NDArray[numpy.int64], energy: numpy.typing.NDArray[numpy.float64], temperature: typing.SupportsFloat | typing.SupportsIndex, kappa: typing.SupportsFloat | typing.SupportsIndex, passes: typing.SupportsInt | typing.SupportsIndex, enough: typing.SupportsInt | typing.SupportsIndex, draw: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
     """

@@ -1,4 +1,4 @@
-"""Arrays that are filled block by block and survive a kill.
+"""Arrays that are filled block by block, in float32 or bfloat16, and survive a kill.
 
 A path is written as ``<path>.part`` beside a small JSON file that says what is being computed and
 how many rows are done; the finished file is renamed into place. A second run that computes the
@@ -16,18 +16,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dprune.bfloat16 import BFloat16Rows, to_bits
 from dprune.result import write_beside
+from dprune.rowfile import mark
 
 # Progress is put on disk this often: a flush writes out everything that changed.
 _FLUSH_SECONDS = 5.0
 
 
 class Output:
-    """An (n, N) array being filled from the top; ``done`` rows are there already."""
+    """An array being filled from the top; ``done`` rows are there already."""
 
     def __init__(self, array: npt.NDArray[Any], done: int = 0) -> None:
         self.array = array
         self.done = done
+
+    def append(self, rows: npt.NDArray[Any]) -> None:
+        """Write the next rows, and say so."""
+        stop = self.done + len(rows)
+        # bfloat16 numbers are kept as their bits.
+        self.array[self.done : stop] = (
+            to_bits(rows.astype(np.float32, copy=False)) if self.array.dtype == np.uint16 else rows
+        )
+        self.advance(stop)
 
     def advance(self, done: int) -> None:
         """Say that the first ``done`` rows are complete."""
@@ -81,6 +92,7 @@ class ResumableFile(Output):
     def finish(self) -> npt.NDArray[Any]:
         """Rename the file into place; the array stays mapped."""
         self._map.flush()
+        mark(self.path, self.array.dtype)
         self._part.replace(self.path)
         self._progress.unlink(missing_ok=True)
         return self.array
@@ -93,18 +105,23 @@ class ResumableFile(Output):
 
 
 def open_output(
-    out: npt.NDArray[np.float32] | str | os.PathLike[str] | None, shape: tuple[int, int], key: str
+    out: npt.NDArray[Any] | BFloat16Rows | str | os.PathLike[str] | None,
+    shape: tuple[int, int],
+    dtype: str,
+    key: str,
 ) -> Output:
-    """Where float32 rows go: memory, an array of the caller's, or a resumable file."""
+    """Where rows go: memory, an array of the caller's, or a resumable file."""
+    kind = np.uint16 if dtype == "bfloat16" else np.float32
     if out is None:
-        return Output(np.empty(shape, dtype=np.float32))
+        return Output(np.empty(shape, dtype=kind))
     if isinstance(out, (str, os.PathLike)):
-        return ResumableFile(out, shape, np.float32, key)
-    if not isinstance(out, np.ndarray):
+        return ResumableFile(out, shape, kind, key)
+    if not isinstance(out, (np.ndarray, BFloat16Rows)):
         raise TypeError(f"out must be an array or a path, found {type(out).__name__}")
-    if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+    array = out.bits if isinstance(out, BFloat16Rows) else out
+    if out.shape != shape or str(out.dtype) != dtype or not array.flags.c_contiguous:
         raise ValueError(
-            f"out must be a C-contiguous float32 array of shape {shape}, found {out.dtype} "
+            f"out must be a C-contiguous {dtype} array of shape {shape}, found {out.dtype} "
             f"{out.shape}"
         )
-    return Output(out)
+    return Output(array)

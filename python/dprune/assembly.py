@@ -2,28 +2,28 @@
 
 With M_ab = (1/n) sum_i p_ia p_ib x_i x_i^T for classes a < b, the class blocks of H are -M_ab off
 the diagonal and sum_b M_ab on it (rows of diag p - p p^T sum to zero): every block is a sum of
-terms of one sign, so nothing cancels where the head saturates. M_ab is symmetric and its weights
-are positive, so a symmetric rank-k update (syrk) of sqrt(p_a p_b) X builds it at half the cost of
-a product. The contrasts are applied last, to a few rows of features at a time.
+terms of one sign, so nothing cancels where the head saturates. M_ab is symmetric: features are cut
+into strips, and only products of a strip with itself and later ones are formed, for all b > a at
+once, from the columns ``p_a X``. The contrasts are applied last, to a few rows of features at a
+time.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import blas
 
 from dprune.design import Float64
 
-# Rows per update: a scaled copy of the block stays in cache.
-_ROWS = 1024
-# Rows summed in the precision of X before they are added in float64.
-_SUMMED_ROWS = 8 * _ROWS
-# From this many features on, an update for each pair of classes beats one for all classes at
-# once: it does half the work, but small ones do not reach the processor's speed.
-_PAIRWISE_WIDTH = 160
+# Features of a strip: narrow ones save work on the symmetric blocks, wide ones run faster.
+_STRIP = 256
+# Samples summed in the precision of X before they are added in float64, at most, and the entries
+# of their columns for all classes.
+_SAMPLES = 4096
+_COLUMN_ENTRIES = 1 << 25
 # Entries of the moments to which the contrasts are applied at once.
 _TURNED_ENTRIES = 1 << 20
 
@@ -45,8 +45,7 @@ def softmax_hessian(x: npt.NDArray[Any], probabilities: Float64, contrasts: Floa
     """
     n, width = x.shape
     k = contrasts.shape[1]
-    update = _pair_moments if width >= _PAIRWISE_WIDTH else _joint_moments
-    moments = update(x, probabilities)
+    moments = _pair_moments(x, probabilities)
     # Q^T L Q for the graph Laplacian L with the weights M_ab:
     # block (i, j) = sum_{a < b} (q_ai - q_bi) (q_aj - q_bj) M_ab
     first, second = np.triu_indices(len(contrasts), 1)
@@ -64,51 +63,38 @@ def softmax_hessian(x: npt.NDArray[Any], probabilities: Float64, contrasts: Floa
 
 
 def _pair_moments(x: npt.NDArray[Any], probabilities: Float64) -> Float64:
-    """``n M_ab`` for a < b, (C (C - 1) / 2, width, width): one update for each pair."""
-    n, width = x.shape
-    syrk = blas.ssyrk if x.dtype == np.float32 else blas.dsyrk
-    first, second = np.triu_indices(probabilities.shape[1], 1)
-    moments = np.zeros((len(first), width, width))
-    gram = np.empty((width, width), dtype=x.dtype)
-    scaled = np.empty((_ROWS, width), dtype=x.dtype)
-    roots = np.sqrt(probabilities).astype(x.dtype)
-    for begin in range(0, n, _SUMMED_ROWS):
-        end = min(begin + _SUMMED_ROWS, n)
-        for moment, a, b in zip(moments, first, second, strict=True):
-            weights = roots[begin:end, a] * roots[begin:end, b]
-            gram[:] = 0.0
-            for start in range(begin, end, _ROWS):
-                block = x[start : min(start + _ROWS, end)]
-                z = scaled[: len(block)]
-                weight = weights[start - begin : start - begin + len(block), None]
-                np.multiply(block, weight, out=z)
-                syrk(1.0, z.T, beta=1.0, c=gram.T, lower=1, overwrite_c=1)
-            moment += gram
-    for moment in moments:
-        mirror(moment)
-    return moments
-
-
-def _joint_moments(x: npt.NDArray[Any], probabilities: Float64) -> Float64:
-    """The same through one update of the columns ``p_a X`` of all classes, in float64."""
+    """``n M_ab`` for a < b in lexicographic order, (C (C - 1) / 2, width, width)."""
     n, width = x.shape
     classes = probabilities.shape[1]
-    gram = np.zeros((classes * width, classes * width))
-    for start in range(0, n, _ROWS):
-        p = probabilities[start : start + _ROWS]
-        columns = np.multiply(p[:, :, None], x[start : start + _ROWS, None, :])
-        z = columns.reshape(len(p), -1)
-        blas.dsyrk(1.0, z.T, beta=1.0, c=gram.T, lower=1, overwrite_c=1)
-    mirror(gram)
-    first, second = np.triu_indices(classes, 1)
-    blocks = gram.reshape(classes, width, classes, width)
-    return np.asarray(blocks[first, :, second, :])
-
-
-def mirror(matrix: npt.NDArray[Any]) -> None:
-    """Copy the upper triangle of a square C-ordered matrix to the lower one."""
-    for start in range(0, len(matrix), 256):
-        stop = min(start + 256, len(matrix))
-        matrix[start:stop, :start] = matrix[:start, start:stop].T
-        corner = matrix[start:stop, start:stop]
-        corner[:] = np.triu(corner) + np.triu(corner, 1).T
+    count = max(1, width // _STRIP)
+    edges = np.linspace(0, width, count + 1).astype(int)
+    strips = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    widths = np.diff(edges)
+    corners = [(i, j) for i in range(count) for j in range(i, count)]
+    later = range(classes - 1, 0, -1)  # how many classes come after a
+    sums = [[np.zeros((widths[i], b * widths[j])) for b in later] for i, j in corners]
+    p = probabilities.astype(x.dtype, copy=False)
+    step = max(64, min(_SAMPLES, _COLUMN_ENTRIES // (classes * width)))
+    for start in range(0, n, step):
+        block = slice(start, min(start + step, n))
+        # (samples, classes * strip): p_a X, class by class
+        columns = [
+            (p[block, :, None] * x[block, None, strip]).reshape(block.stop - start, -1)
+            for strip in strips
+        ]
+        for total, (i, j) in zip(sums, corners, strict=True):
+            size, other = widths[i], widths[j]
+            for a in range(classes - 1):
+                left = columns[i][:, a * size : (a + 1) * size]
+                total[a] += left.T @ columns[j][:, (a + 1) * other :]
+    moments = np.empty((classes * (classes - 1) // 2, width, width))
+    # What is unpacked is let go of: for wide features these are gigabytes.
+    for i, j in corners:
+        done = 0
+        for product in sums.pop(0):
+            blocks = product.reshape(widths[i], -1, widths[j])
+            pairs = slice(done, done + blocks.shape[1])
+            moments[pairs, strips[i], strips[j]] = blocks.transpose(1, 0, 2)
+            moments[pairs, strips[j], strips[i]] = blocks.transpose(1, 2, 0)
+            done = pairs.stop
+    return moments

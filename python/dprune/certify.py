@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dprune._checks import class_labels, feature_matrix
+from dprune.curvature import Solve
 from dprune.head import LastLayer
 
 
@@ -26,6 +27,8 @@ class RefitCheck:
         Length of one Newton step towards the refitted head from ``theta``.
     random_change : float
         Mean of ``change`` over random subsets of the same size.
+    residual : float
+        Largest relative residual of the solves behind ``predicted`` and ``newton``.
     test_gap : float or None
         ``|L_test(theta_kept) - L_test(theta)|``.
     test_loss, test_loss_kept : float or None
@@ -41,6 +44,7 @@ class RefitCheck:
     predicted: float
     newton: float
     random_change: float
+    residual: float
     test_gap: float | None = None
     test_loss: float | None = None
     test_loss_kept: float | None = None
@@ -90,10 +94,12 @@ def refit_check(
         float(np.linalg.norm(head.subset(draw).theta - head.theta))
         for draw in (rng.choice(head.n, indices.size, replace=False) for _ in range(draws))
     ]
+    newton = _newton_step(head, indices)
     common = {
         "change": delta,
         "predicted": predicted.norm,
-        "newton": _newton_step(head, indices),
+        "newton": float(np.linalg.norm(newton.solution)),
+        "residual": max(predicted.residual, float(newton.residuals[0])),
         "random_change": float(np.mean(random_changes)) if random_changes else float("nan"),
     }
     if test is None:
@@ -117,7 +123,7 @@ def refit_check(
     )
 
 
-def _newton_step(head: LastLayer, kept: npt.NDArray[np.int64]) -> float:
-    """||H_kept^-1 grad_kept(theta)||: gradient and Hessian of the kept samples' mean loss."""
+def _newton_step(head: LastLayer, kept: npt.NDArray[np.int64]) -> Solve:
+    """H_kept^-1 grad_kept(theta): gradient and Hessian of the kept samples' mean loss."""
     part = head.restricted(kept)
-    return float(np.linalg.norm(part.hessian.solve(part.gradient, tol=1e-9).solution))
+    return part.hessian.solve(part.gradient, tol=1e-9)

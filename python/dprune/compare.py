@@ -8,179 +8,35 @@ part of the *training* data; test data chooses nothing.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.stats
 import torch
 from joblib import Parallel, delayed
 
 from dprune import models, scores, train
 from dprune.choose import choose_reweight
+from dprune.compare_table import add_differences, markdown, summary
 from dprune.data import ImageData
 from dprune.head import LastLayer
-from dprune.influence import InfluenceRows, influence
+from dprune.plan import FIXED, OURS, PER_SEED, QUOTAS, Plan
 from dprune.result import PruneResult, load, write_beside
+from dprune.selection import BASELINES, Sources
 from dprune.solve import prune
 from dprune.trajectory import Trajectory
 
 Indices = npt.NDArray[np.int64]
 
-QUOTAS = "+quotas"
-FIXED = "dprune@"
 WHOLE = "whole set"
-# A baseline whose runs use another subset for every seed.
-_PER_SEED = ("random", "random" + QUOTAS)
-_SELECTION_EPOCH_SHARE = 0.1
-_SIGNIFICANT = 0.05
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is compared. All but methods, ratios and seeds identify the results in a folder.
-
-    Attributes
-    ----------
-    methods : tuple of str
-        ``dprune``; ``dprune@c`` with a fixed reweight c; the baselines, see :data:`BASELINES`, each
-        also with ``+quotas``: class-proportional.
-    ratios : tuple of float
-        Shares removed, in (0, 1).
-    seeds : int
-        Networks retrained on each kept set.
-    network : str
-        See :func:`dprune.models.network`.
-    width : int or None
-    recipe : dprune.train.Recipe
-    sources : int
-        Networks trained on the whole set; trajectories are averaged over them, features and
-        influence come from the first.
-    source_network : str or None
-        Another network to select by, the choice of c included; None: the one that is retrained.
-    source_width : int or None
-    rows : str
-        Method of :func:`dprune.influence`.
-    candidates : tuple of float
-        Among which ``dprune`` chooses c.
-    choice_runs : int
-        Trainings per candidate.
-    validation : float
-        Share of the training data that judges candidates.
-    head_decay : float or None
-        Weight decay of the head's Hessian; None: the recipe's.
-    device : str
-    jobs : int
-        Worker processes for the retrainings.
-    """
-
-    methods: tuple[str, ...] = ("random", "random+quotas", "el2n", "forgetting", "dprune")
-    ratios: tuple[float, ...] = (0.5, 0.7, 0.9)
-    seeds: int = 3
-    network: str = "small"
-    width: int | None = None
-    recipe: train.Recipe = field(default_factory=train.Recipe)
-    sources: int = 3
-    source_network: str | None = None
-    source_width: int | None = None
-    rows: str = "auto"
-    candidates: tuple[float, ...] = (0.0, 0.5, 1.0)
-    choice_runs: int = 2
-    validation: float = 0.1
-    head_decay: float | None = None
-    device: str = "cpu"
-    jobs: int = 1
-
-    def __post_init__(self) -> None:
-        for name in self.methods:
-            _check_method(name)
-        for ratio in self.ratios:
-            if not 0.0 < ratio < 1.0:
-                raise ValueError(f"ratios must lie in (0, 1), found {ratio}")
-        for name in ("seeds", "sources", "choice_runs", "jobs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
-
-    @property
-    def snapshot(self) -> int:
-        """The early epoch of EL2N and GraNd."""
-        return max(1, round(_SELECTION_EPOCH_SHARE * self.recipe.epochs))
-
-    @property
-    def source(self) -> Plan:
-        """The plan with the network that is selected by."""
-        if self.source_network is None:
-            return self
-        return dataclasses.replace(
-            self,
-            network=self.source_network,
-            width=self.source_width,
-            source_network=None,
-            source_width=None,
-        )
-
-    def identity(self) -> dict[str, Any]:
-        """What must agree for results to be of one experiment, as JSON keeps it."""
-        settings = dataclasses.asdict(self)
-        for name in ("methods", "ratios", "seeds", "device", "jobs"):
-            del settings[name]
-        identity: dict[str, Any] = json.loads(json.dumps(settings))
-        return identity
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What the methods select by."""
-
-    features: npt.NDArray[Any]
-    labels: Indices
-    trajectories: list[Trajectory]
-    head_decay: float
-    method: str
-    theta: npt.NDArray[np.float64] = field(repr=False)
-
-    @cached_property
-    def head(self) -> LastLayer:
-        """The last layer, refitted."""
-        return LastLayer.fit(
-            self.features,
-            self.labels,
-            self.head_decay,
-            classes=len(self.theta),
-            start=self.theta,
-        )
-
-    @cached_property
-    def rows(self) -> InfluenceRows:
-        """Influence of every sample."""
-        return influence(self.head, self.method)
-
-
-def _ccs(sources: Sources, ratio: float) -> npt.NDArray[np.float64]:
-    """By EL2N. The cutoffs are ours; the authors search one for each data set and ratio."""
-    cutoff = 0.0 if ratio <= 0.5 else 0.1 if ratio <= 0.8 else 0.3
-    return scores.ccs(scores.el2n(sources.trajectories), hard_cutoff=cutoff)
-
-
-BASELINES: dict[str, Callable[[Sources, float], npt.NDArray[np.float64]]] = {
-    "random": lambda s, _: scores.random(len(s.labels)),
-    "herding": lambda s, _: scores.herding(s.features, s.labels),
-    "herding-greedy": lambda s, _: scores.herding(s.features, s.labels, greedy=True),
-    "forgetting": lambda s, _: scores.forgetting(s.trajectories),
-    "el2n": lambda s, _: scores.el2n(s.trajectories),
-    "grand": lambda s, _: scores.grand(s.trajectories),
-    "influence-norm": lambda s, _: scores.influence_norm(s.rows),
-    "moderate": lambda s, _: scores.moderate(s.features, s.labels),
-    "ccs": _ccs,
-}
+# Subsets that only serve the choice of reweight need not be polished.
+_CHOICE_SWEEPS = 400
 
 
 def compare(
@@ -277,7 +133,7 @@ class _Comparison:
                     model, train.ImageDataset(self.data.images, self.data.labels), refit=False
                 )
                 np.savez(path, features=head.features, theta=head.theta)
-            accuracy = _tested(self.data, model)
+            accuracy = train.accuracy(model, self.data.test_images, self.data.test_labels)
             if self.plan.source == self.plan:  # a run on the whole set like any other
                 run = {"accuracy": accuracy, "seconds": seconds[-1]}
                 self.state["runs"][_run_key(np.arange(self.n), k)] = run
@@ -288,7 +144,7 @@ class _Comparison:
 
     def _kept(self, method: str, ratio: float, seed: int) -> Indices:
         """The kept set of a method; made once and filed."""
-        per_seed = method in _PER_SEED
+        per_seed = method in PER_SEED
         name = f"{method}-{ratio:g}" + (f"-{seed}" if per_seed else "")
         path = self.out / "selections" / f"{name}.npz"
         if name in self.state["selections"] and path.is_file():
@@ -297,7 +153,7 @@ class _Comparison:
         sources = self.sources
         start = time.perf_counter()
         notes: dict[str, Any] = {}
-        if method == "dprune":
+        if method == OURS:
             result, notes = self._chosen(m, ratio)
         elif method.startswith(FIXED):
             result = self._optimised(m, float(method.removeprefix(FIXED)))
@@ -328,12 +184,14 @@ class _Comparison:
         """Eq. 4 with the c that retrains best on the validation part."""
 
         def judge(kept: Indices, validation: Indices) -> float:
-            images, labels = self.data.images[validation], self.data.labels[validation]
-            runs = [
-                train.accuracy(self._source_trained(kept, 1000 + k), images, labels)
+            held_out = self.data.images[validation], self.data.labels[validation]
+            tasks = [
+                delayed(_train_and_test)(
+                    self.data, self.plan.source, kept, 1000 + k, self.out, held_out
+                )
                 for k in range(self.plan.choice_runs)
             ]
-            return float(np.mean(runs))
+            return float(np.mean([run["accuracy"] for run in self._pool(tasks)]))
 
         choice = choose_reweight(
             self.sources.rows,
@@ -342,6 +200,8 @@ class _Comparison:
             judge,
             self.plan.candidates,
             validation=self.plan.validation,
+            holdouts=self.plan.holdouts,
+            sweeps=_CHOICE_SWEEPS,
         )
         shown = ", ".join(f"c={c:g} {score:.4f}" for c, score in choice.scores.items())
         self.say(f"{ratio:.0%} removed, validation: {shown}")
@@ -368,15 +228,19 @@ class _Comparison:
             for kept, seed, title in wanted
             if (key := _run_key(kept, seed)) not in runs
         }
-        tasks = (
-            delayed(_train_and_test)(self.data, self.plan, kept, seed, self.out, title)
-            for kept, seed, title in missing.values()
-        )
-        pool = Parallel(n_jobs=self.plan.jobs, return_as="generator_unordered")
-        for key, title, run in pool(tasks):
+        test = self.data.test_images, self.data.test_labels
+        tasks = [
+            delayed(_train_and_test)(self.data, self.plan, kept, seed, self.out, test)
+            for kept, seed, _ in missing.values()
+        ]
+        for (key, (_, seed, title)), run in zip(missing.items(), self._pool(tasks), strict=True):
             runs[key] = run
             self._write()
-            self.say(f"{title}: {run['accuracy']:.4f} ({run['seconds']:.0f} s)")
+            self.say(f"{title}, seed {seed}: {run['accuracy']:.4f} ({run['seconds']:.0f} s)")
+
+    def _pool(self, tasks: list[Any]) -> Iterator[dict[str, float]]:
+        runs: Iterator[dict[str, float]] = Parallel(self.plan.jobs, return_as="generator")(tasks)
+        return runs
 
     def _source_trained(
         self, kept: Indices, seed: int, recorder: train.Recorder | None = None
@@ -396,7 +260,7 @@ class _Comparison:
                 runs = [
                     self.state["runs"][_run_key(self._kept(method, ratio, s), s)] for s in seeds
                 ]
-                name = f"{method}-{ratio:g}" + ("-0" if method in _PER_SEED else "")
+                name = f"{method}-{ratio:g}" + ("-0" if method in PER_SEED else "")
                 selection = self.state["selections"][name]
                 cells.append(
                     {
@@ -408,11 +272,11 @@ class _Comparison:
                         "reweight": selection.get("reweight"),
                         "validation": selection.get("validation"),
                         "class_counts": selection["class_counts"],
-                        **_summary([run["accuracy"] for run in runs]),
+                        **summary([run["accuracy"] for run in runs]),
                     }
                 )
-        if "dprune" in plan.methods:
-            _add_differences(cells)
+        if OURS in plan.methods:
+            add_differences(cells)
         return {
             "kind": "compare",
             "title": f"Pruning methods on {self.data.name}",
@@ -425,49 +289,12 @@ class _Comparison:
             "whole": {
                 "accuracies": [run["accuracy"] for run in whole],
                 "training_seconds": float(np.mean([run["seconds"] for run in whole])),
-                **_summary([run["accuracy"] for run in whole]),
+                **summary([run["accuracy"] for run in whole]),
             },
             "methods": list(plan.methods),
             "ratios": list(plan.ratios),
             "cells": cells,
         }
-
-
-def markdown(report: dict[str, Any]) -> str:
-    """The accuracies as a Markdown table: methods down, ratios across; the best in bold."""
-    cell = {(entry["method"], entry["ratio"]): entry for entry in report["cells"]}
-    whole = report["whole"]
-    lines = [
-        f"{report['identity']['data']}, n = {report['n']}, {report['classes']} classes, "
-        f"{report['seeds']} seeds; whole set {whole['mean']:.4f} ± {whole['spread']:.4f}.",
-        "",
-        "| removed | " + " | ".join(f"{ratio:.0%}" for ratio in report["ratios"]) + " |",
-        "| --- |" + " --- |" * len(report["ratios"]),
-    ]
-    for method in report["methods"]:
-        row = []
-        for ratio in report["ratios"]:
-            entry = cell[method, ratio]
-            best = max(cell[other, ratio]["mean"] for other in report["methods"])
-            text = f"{entry['mean']:.4f} ± {entry['spread']:.4f}"
-            text = f"**{text}**" if entry["mean"] == best else text
-            if method == "dprune":
-                text += f" (c = {entry['reweight']:g})"
-            elif entry.get("significant"):
-                text += " *"
-            row.append(text)
-        lines.append(f"| {method} | " + " | ".join(row) + " |")
-    lines += ["", f"± is the standard deviation over seeds. {note(report)}", ""]
-    return "\n".join(lines)
-
-
-def note(report: dict[str, Any]) -> str:
-    """What the stars mean, and what the spread leaves out."""
-    return (
-        f"* differs from dprune: paired t-test over {report['seeds']} seeds, Benjamini-Hochberg "
-        f"over the table, q < {_SIGNIFICANT:g}. Subsets other than random ones are the same for "
-        "all seeds, so the spread is that of retraining, not of selecting."
-    )
 
 
 def _trained(
@@ -496,58 +323,20 @@ def _trained(
     return model
 
 
-def _tested(data: ImageData, model: Any) -> float:
-    return train.accuracy(model, data.test_images, data.test_labels)
-
-
 def _train_and_test(
-    data: ImageData, plan: Plan, kept: Indices, seed: int, out: Path, title: str
-) -> tuple[str, str, dict[str, float]]:
+    data: ImageData,
+    plan: Plan,
+    kept: Indices,
+    seed: int,
+    out: Path,
+    test: tuple[npt.NDArray[Any], Indices],
+) -> dict[str, float]:
     if plan.jobs > 1:  # in a worker
         torch.set_num_threads(1)
     start = time.perf_counter()
     model = _trained(data, plan, kept, seed, out)
     seconds = time.perf_counter() - start
-    run = {"accuracy": _tested(data, model), "seconds": seconds}
-    return _run_key(kept, seed), f"{title}, seed {seed}", run
-
-
-def _summary(accuracies: list[float]) -> dict[str, float]:
-    spread = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else float("nan")
-    return {"mean": float(np.mean(accuracies)), "spread": spread}
-
-
-def _add_differences(cells: list[dict[str, Any]]) -> None:
-    """Paired by seed: dprune minus the other; p by t-test, corrected over the whole table."""
-    ours = {cell["ratio"]: cell["accuracies"] for cell in cells if cell["method"] == "dprune"}
-    others = [cell for cell in cells if cell["method"] != "dprune"]
-    pairs = []
-    for cell in others:
-        gaps = np.subtract(ours[cell["ratio"]], cell["accuracies"])
-        cell["difference"] = float(gaps.mean())
-        if len(gaps) > 1:
-            cell["standard_error"] = float(gaps.std(ddof=1) / np.sqrt(len(gaps)))
-            if gaps.std() > 1e-9:
-                pairs.append((cell, float(scipy.stats.ttest_1samp(gaps, 0.0).pvalue)))
-    if pairs:
-        adjusted = scipy.stats.false_discovery_control([p for _, p in pairs])
-        for (cell, p), q in zip(pairs, adjusted, strict=True):
-            cell.update(p=p, q=float(q), significant=bool(q < _SIGNIFICANT))
-
-
-def _check_method(name: str) -> None:
-    if name == "dprune":
-        return
-    if name.startswith(FIXED):
-        try:
-            if 0.0 <= float(name.removeprefix(FIXED)) <= 1.0:
-                return
-        except ValueError:
-            pass
-        raise ValueError(f"methods must give {FIXED} a number in [0, 1], found {name!r}")
-    if name.removesuffix(QUOTAS) not in BASELINES:
-        known = ", ".join(["dprune", f"{FIXED}c", *BASELINES])
-        raise ValueError(f"methods must be among {known} (or with {QUOTAS}), found {name!r}")
+    return {"accuracy": train.accuracy(model, *test), "seconds": seconds}
 
 
 def _run_key(kept: Indices, seed: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from dprune.compare import note
+from dprune.compare_table import note
 from dprune.report import figure_with_axes, plot_style, svg, write_page
 
 _OURS = "#0072B2"

@@ -19,11 +19,12 @@ import scipy.sparse.linalg
 
 from dprune import _core
 from dprune.assembly import softmax_hessian
+from dprune.conjugate_gradients import block_conjugate_gradients
 from dprune.design import Design
 from dprune.design import Float64 as Float64
 
-# Columns that one conjugate-gradient run carries side by side, for its temporaries' sake.
-_COLUMNS = 256
+# Columns that one conjugate-gradient run carries: the more, the fewer steps.
+_COLUMNS = 1024
 
 
 def contrasts(classes: int) -> Float64:
@@ -165,55 +166,26 @@ class Hessian(Curvature):
         return np.asarray((scaled.reshape(-1, width) @ a_vectors.T).reshape(-1, self.width))
 
     def solve(self, rhs: Float64, *, tol: float = 1e-10, max_iterations: int = 1000) -> Solve:
-        """``H^-1 B`` by conjugate gradients, column by column side by side.
+        """``H^-1 B`` by block conjugate gradients.
 
         Parameters
         ----------
         rhs : (width, columns) float64
         tol : float
-            Relative residual at which a column is done.
+            Relative residual of every column.
         max_iterations : int
             Where to give up; the residuals say how far it came.
         """
-        parts = [
-            self._conjugate_gradients(rhs[:, start : start + _COLUMNS], tol, max_iterations)
-            for start in range(0, rhs.shape[1], _COLUMNS)
-        ]
-        return Solve(
-            np.concatenate([part.solution for part in parts], axis=1),
-            np.concatenate([part.residuals for part in parts]),
-            max(part.iterations for part in parts),
-        )
-
-    def _conjugate_gradients(self, rhs: Float64, tol: float, max_iterations: int) -> Solve:
-        # Vectors are rows here; those that are done leave the arrays.
-        x = np.zeros((rhs.shape[1], self.width))
-        r = np.array(rhs.T, order="C")
-        goal = tol * np.linalg.norm(r, axis=1)
-        active = np.flatnonzero(goal > 0.0)
-        r, goal, current = r[active], goal[active], x[active]
-        p = np.zeros_like(r)
-        rz = np.ones(len(r))
+        count = -(-rhs.shape[1] // _COLUMNS)
+        solution = np.empty_like(rhs)
         iterations = 0
-        while active.size and iterations < max_iterations:
-            z = self._preconditioned(r)
-            rz_new = np.einsum("ij,ij->i", r, z)
-            p *= (rz_new / rz)[:, None]
-            p += z
-            rz = rz_new
-            hp = self._products(p)
-            alpha = (rz / np.einsum("ij,ij->i", p, hp))[:, None]
-            current += alpha * p
-            r -= alpha * hp
-            iterations += 1
-            left = np.linalg.norm(r, axis=1) > goal
-            if not left.all():
-                x[active[~left]] = current[~left]
-                active, r, goal, current, p, rz = (
-                    part[left] for part in (active, r, goal, current, p, rz)
-                )
-        x[active] = current
-        return Solve(x.T, self.residuals(x.T, rhs), iterations)
+        for part in np.array_split(np.arange(rhs.shape[1]), count):
+            found, steps = block_conjugate_gradients(
+                self._products, self._preconditioned, rhs.T[part], tol, max_iterations
+            )
+            solution[:, part] = found.T
+            iterations = max(iterations, steps)
+        return Solve(solution, self.residuals(solution, rhs), iterations)
 
     def dense(self) -> Float64:
         """``H`` as a matrix, (width, width) float64, for problems that are small."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from dprune.curvature import Float64
 from dprune.result import PruneResult
-from dprune.solve import prune
+from dprune.solve import Search, Settings
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,10 @@ class Curve:
 
 
 def curve(S: Any, fractions: Sequence[float], **settings: Any) -> Curve:
-    """Eq. 4 at several sizes.
+    """Eq. 4 at several sizes, in one pass.
+
+    The sizes are solved in rising order. What the solver has computed of the rows for one serves
+    the others, and each search starts from the last answer.
 
     Parameters
     ----------
@@ -87,4 +90,6 @@ def curve(S: Any, fractions: Sequence[float], **settings: Any) -> Curve:
     for name in ("eps", "m", "fraction"):
         if name in settings:
             raise TypeError(f"curve takes fractions, found {name} as well")
-    return Curve(tuple(prune(S, fraction=float(share), **settings) for share in fractions))
+    search = Search(S, Settings(**settings))
+    results = {share: search.solve(fraction=share) for share in sorted(map(float, fractions))}
+    return Curve(tuple(results[float(share)] for share in fractions))

@@ -133,7 +133,8 @@ def load(name: str, folder: Path | None = None, **settings: Any) -> ImageData:
     Parameters
     ----------
     name : str
-        ``digits``, ``glyphs``, ``cifar10``, ``cifar100``, ``tiny-imagenet`` or ``folder``.
+        ``digits``, ``glyphs``, ``cifar10``, ``cifar100``, ``tiny-imagenet``, ``folder``, or
+        ``torchvision:`` and the name of one of ``torchvision.datasets``.
     folder : Path, optional
         Where the files lie; needed by all but ``digits`` and ``glyphs``, whose fonts it may name.
     **settings
@@ -151,11 +152,16 @@ def load(name: str, folder: Path | None = None, **settings: Any) -> ImageData:
         "tiny-imagenet": files.tiny_imagenet,
         "folder": files.image_folder,
     }
-    if name not in readers:
-        known = ", ".join(["digits", "glyphs", *readers])
+    vision = name.removeprefix("torchvision:")
+    if name not in readers and vision == name:
+        known = ", ".join(["digits", "glyphs", *readers, "torchvision:..."])
         raise ValueError(f"name must be one of {known}, found {name!r}")
     if folder is None:
         raise ValueError(f"folder must say where {name} lies, found none")
+    if vision != name:
+        from dprune import _torchvision
+
+        return from_torch(vision, *_torchvision.datasets(vision, folder))
     return readers[name](folder, **settings)
 
 

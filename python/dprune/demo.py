@@ -30,7 +30,8 @@ from dprune.certify import RefitCheck, refit_check
 from dprune.choose import Train, choose_reweight
 from dprune.data import ImageData, digits
 from dprune.head import LastLayer
-from dprune.influence import InfluenceRows, influence
+from dprune.influence import influence
+from dprune.influence_rows import InfluenceRows
 from dprune.models import SmallCNN, seeded
 from dprune.report import write_report
 from dprune.result import PruneResult, write_beside
@@ -106,6 +107,7 @@ def run(out: Path, console: Console) -> dict[str, Any]:
                 lab.chooser(f"{fraction:.0%} removed: choosing reweight"),
                 CANDIDATES,
                 validation=VALIDATION,
+                holdouts=1,
                 sweeps=CHOICE_SWEEPS,
             )
             results = [

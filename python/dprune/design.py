@@ -51,7 +51,7 @@ class Design:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        return np.array(with_bias(self.features), dtype=dtype, copy=copy)
+        return np.asarray(with_bias(self.features), dtype=dtype)
 
     @cached_property
     def _kept(self) -> Float64:

@@ -17,22 +17,26 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import blas, lapack
 
 from dprune._resume import Output
-from dprune.assembly import mirror, softmax_hessian
+from dprune.assembly import softmax_hessian
+from dprune.cholesky import Cholesky
 from dprune.curvature import Hessian
 from dprune.design import Float64
 
 # Largest relative error of a sampled row, and of the rows' sum, at which float32 is kept.
 _ROW_ERROR = 2e-6
 _SUM_ERROR = 3e-7
-# Reciprocal condition number below which a float64 factor means nothing.
-_LEAST_RCOND = 1e-15
+# Pivots that far apart mean that the Hessian is singular in float64.
+_LEAST_PIVOT = 1e-15
 # Rows whose error and residual are measured.
 _SAMPLE = 32
 _BLOCK_ENTRIES = 1 << 25
 _LEVERAGE_ROWS = 1024
+_SINGULAR = (
+    "the Hessian is singular to working precision: the classes are separable or features are "
+    "collinear, and weight_decay is too small to make up for it; raise weight_decay"
+)
 
 
 class DirectSolver:
@@ -62,30 +66,27 @@ class DirectSolver:
             weighted = weighted * np.sqrt(hessian.design.weights)[:, None].astype(dtype)
         matrix = softmax_hessian(weighted, hessian.probabilities, hessian.contrasts)
         matrix[np.diag_indices(len(matrix))] += hessian.weight_decay
-        # The transpose of a symmetric C-ordered matrix is the same matrix in LAPACK's order.
-        norm = lapack.dlange("1", matrix.T)
-        self.factor, info = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
-        if info != 0 or lapack.dpocon(self.factor, norm, uplo="L")[0] < _LEAST_RCOND:
-            raise ValueError(
-                "the Hessian is singular to working precision: the classes are separable or "
-                "features are collinear, and weight_decay is too small to make up for it; "
-                "raise weight_decay"
-            )
+        try:
+            self.factor = Cholesky(matrix)
+        except np.linalg.LinAlgError:
+            raise ValueError(_SINGULAR) from None
+        pivots = self.factor.diagonal**2
+        if pivots.min() < _LEAST_PIVOT * pivots.max():
+            raise ValueError(_SINGULAR)
 
     def solve(self, rhs: Float64) -> Float64:
         """``H^-1 B`` for B (N, columns), in float64."""
         width = len(self.basis)
-        turned = (rhs.T.reshape(-1, width) @ self.basis).reshape(rhs.shape[1], -1).T
-        solution, _ = lapack.dpotrs(self.factor, turned, lower=1)
-        back = np.ascontiguousarray(solution.T).reshape(-1, width) @ self.basis.T
-        return np.asarray(back.reshape(rhs.shape[1], -1).T)
+        columns = rhs.shape[1]
+        rows = (rhs.T.reshape(-1, width) @ self.basis).reshape(columns, -1)
+        self.factor.solve_rows(rows)
+        return np.asarray((rows.reshape(-1, width) @ self.basis.T).reshape(columns, -1).T)
 
     def inverse_blocks(self) -> Float64:
         """``H^-1`` in the eigenbasis, (k, d + 1, k, d + 1)."""
-        lower, _ = lapack.dpotri(self.factor, lower=1)
-        inverse = lower.T
-        mirror(inverse)
-        return np.asarray(inverse.reshape(self.hessian.shape * 2))
+        inverse = np.eye(self.hessian.width)
+        self.factor.solve_rows(inverse)
+        return inverse.reshape(self.hessian.shape * 2)
 
 
 class RowSolver:
@@ -100,11 +101,10 @@ class RowSolver:
 
     def __init__(self, solver: DirectSolver, dtype: npt.DTypeLike) -> None:
         self._design = solver.design
-        self._factor = solver.factor.astype(dtype, copy=False)
+        self._factor = solver.factor.astype(dtype)
         self._basis = np.ascontiguousarray(solver.basis.T, dtype=dtype)
-        self._trsm = blas.strsm if self._factor.dtype == np.float32 else blas.dtrsm
-        self._buffer = np.empty((0, len(self._factor)), dtype=dtype)
-        width = len(self._factor)
+        width = solver.hessian.width
+        self._buffer = np.empty((0, width), dtype=dtype)
         self.block = max(64, min(4096, _BLOCK_ENTRIES // width))
 
     def rows(self, samples: Any, errors: Float64) -> npt.NDArray[Any]:
@@ -120,8 +120,7 @@ class RowSolver:
         out = self._rows[: len(x)]
         e = errors.astype(g.dtype, copy=False)
         np.multiply(e[:, :, None], x[:, None, :], out=g.reshape(*e.shape, -1))
-        for transposed in (0, 1):
-            self._trsm(1.0, self._factor, g.T, lower=1, trans_a=transposed, overwrite_b=1)
+        self._factor.solve_rows(g)
         shape = (len(x) * e.shape[1], x.shape[1])
         np.matmul(g.reshape(shape), self._basis, out=out.reshape(shape))
         return out
@@ -172,8 +171,7 @@ def dense_rows(
         errors = _leverage(solver, errors)
     for start in range(output.done, n, rows.block):
         block = slice(start, min(start + rows.block, n))
-        output.array[block] = rows.rows(block, errors[block] / n)
-        output.advance(block.stop)
+        output.append(rows.rows(block, errors[block] / n))
     return residuals, error
 
 

@@ -52,7 +52,7 @@ class DeviceSource(Source):
         What has to live as long as the store: tensors, copies of arrays.
     """
 
-    solve = staticmethod(_cuda.solve)
+    solver = _cuda.Solver
 
     def __init__(
         self,

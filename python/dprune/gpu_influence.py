@@ -17,7 +17,7 @@ from dprune.curvature import Hessian
 from dprune.design import Design, with_bias
 from dprune.gpu import softmax_curvature
 from dprune.head import LastLayer
-from dprune.influence import InfluenceRows
+from dprune.influence_rows import InfluenceRows
 from dprune.iterative import PCG_TOLERANCE
 
 # Numbers of the largest temporary, 2 GB of float64, and columns that one run of conjugate

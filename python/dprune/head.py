@@ -16,20 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
 
-from dprune import _core
 from dprune._checks import class_labels, feature_matrix, sample_weights_vector
-from dprune.backend import is_cuda
-from dprune.curvature import Curvature, Hessian, SquaredHessian, contrasts
+from dprune.curvature import Curvature, Hessian, SquaredHessian
 from dprune.design import Design, Float64
+from dprune.minimise import losses, minimise_softmax, minimise_squared, output_errors
 
 if TYPE_CHECKING:
     import torch
 
 _CRITERIA = ("softmax", "squared")
-_NEWTON_STEPS = 100
-_GRADIENT_NORM = 1e-8
 _SOLVE_TOLERANCE = 1e-9
 
 
@@ -123,7 +119,7 @@ class LastLayer:
                 f"start must have shape {(count, x.shape[1] + 1)}, found {theta.shape}"
             )
         design = Design(x, weights)
-        minimise = _minimise_softmax if criterion == "softmax" else _minimise_squared
+        minimise = minimise_softmax if criterion == "softmax" else minimise_squared
         head = cls(
             x, y, float(weight_decay), minimise(design, y, weight_decay, theta), criterion, weights
         )
@@ -205,7 +201,9 @@ class LastLayer:
     @cached_property
     def errors(self) -> Float64:
         """``w_i (p_i - y_i)``, (n, C) float64; squared loss: ``w_i (theta h_i - y_i)``."""
-        return self._weighted(_errors(self.design.times(self.theta), self.labels, self.criterion))
+        return self._weighted(
+            output_errors(self.design.times(self.theta), self.labels, self.criterion)
+        )
 
     @cached_property
     def probabilities(self) -> Float64:
@@ -300,7 +298,7 @@ class LastLayer:
     def loss(self, features: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         """Mean of ``l``, without weights and weight decay, on any data."""
         x, y = feature_matrix(features), class_labels(labels, np.shape(features)[0], self.classes)
-        return float(np.mean(_losses(Design(x).times(self.theta), y, self.criterion)))
+        return float(np.mean(losses(Design(x).times(self.theta), y, self.criterion)))
 
     @property
     def gradient(self) -> Float64:
@@ -326,72 +324,16 @@ class LastLayer:
         part = self.restricted(indices)
         design = Design(part.features, part.sample_weights)
         if self.criterion == "squared":
-            theta = _minimise_squared(design, part.labels, self.weight_decay, self.theta)
+            theta = minimise_squared(design, part.labels, self.weight_decay, self.theta)
         else:
             # As a preconditioner the second moment of all samples serves as well.
             design.__dict__["second_moment_eigh"] = self.design.second_moment_eigh
             begin = self.theta if start is None else start
-            theta = _minimise_softmax(design, part.labels, self.weight_decay, begin)
+            theta = minimise_softmax(design, part.labels, self.weight_decay, begin)
         return replace(part, theta=theta)
 
     def _weighted(self, values: Float64) -> Float64:
         return values if self.sample_weights is None else values * self.sample_weights[:, None]
-
-
-def last_layer_gradients(features: Any, probabilities: Any, labels: Any, out: Any = None) -> Any:
-    """Per-sample gradients of softmax cross-entropy in the last layer, all at once.
-
-    ``g_i = (p_i - y_i) (x) [features_i, 1]``: the weights of class 0, its bias, the weights of
-    class 1, ...
-
-    Parameters
-    ----------
-    features : (n, d) float32 or float64, C-contiguous
-        Inputs of the last layer. Tensors on a CUDA device (float32 or bfloat16) stay there, and
-        so does the result.
-    probabilities : (n, C), same dtype, C-contiguous
-        Softmax outputs.
-    labels : (n,) int
-        0..C-1.
-    out : (n, C (d + 1)), same dtype, optional
-        Where to write.
-
-    Returns
-    -------
-    (n, C (d + 1)) array of the same dtype
-
-    Raises
-    ------
-    TypeError
-        If the arrays are not of one floating type and C-contiguous: nothing is cast or copied.
-    ValueError
-        If shapes do not fit or a label is out of range.
-    """
-    if is_cuda(features):
-        from dprune import gpu
-
-        return gpu.last_layer_gradients(features, probabilities, labels, out)
-    for name, array in {"features": features, "probabilities": probabilities, "out": out}.items():
-        if array is None and name == "out":
-            continue
-        if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
-            raise TypeError(
-                f"{name} must be a float32 or float64 array, found "
-                f"{getattr(array, 'dtype', type(array).__name__)}"
-            )
-        if array.dtype != features.dtype:
-            raise TypeError(
-                f"{name} must have the dtype of features, {features.dtype}, found {array.dtype}"
-            )
-        if not array.flags.c_contiguous:
-            raise TypeError(f"{name} must be C-contiguous, found strides {array.strides}")
-    if features.ndim != 2 or probabilities.ndim != 2:
-        raise ValueError(
-            f"features and probabilities must have 2 dimensions, found {features.ndim} and "
-            f"{probabilities.ndim}"
-        )
-    y = class_labels(labels, len(features), probabilities.shape[1])
-    return _core.last_layer_gradients(features, probabilities, y, out)
 
 
 def _checked(
@@ -408,83 +350,3 @@ def _checked(
     if count < 2:
         raise ValueError(f"labels must name at least 2 classes, found {count}")
     return x, y, count
-
-
-def _errors(logits: Float64, labels: npt.NDArray[np.int64], criterion: str) -> Float64:
-    """Gradient of l in the logits."""
-    if criterion == "softmax":
-        return np.asarray(_core.softmax_errors(logits, labels))
-    errors = logits.copy()
-    errors[np.arange(len(labels)), labels] -= 1.0
-    return errors
-
-
-def _losses(logits: Float64, labels: npt.NDArray[np.int64], criterion: str) -> Float64:
-    """``l`` of each sample."""
-    if criterion == "squared":
-        return np.asarray(0.5 * np.sum(_errors(logits, labels, criterion) ** 2, axis=1))
-    top = logits.max(axis=1)
-    log_total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-    return np.asarray(log_total - logits[np.arange(len(labels)), labels])
-
-
-def _minimise_squared(
-    design: Design, labels: npt.NDArray[np.int64], weight_decay: float, theta: Float64
-) -> Float64:
-    """Ridge regression on one-hot labels: ``(A + lam I) theta^T = X^T W Y / n``."""
-    targets = np.zeros((len(labels), len(theta)))
-    weights = 1.0 if design.weights is None else design.weights
-    targets[np.arange(len(labels)), labels] = weights
-    factor = SquaredHessian(design, len(theta), weight_decay).feature_cholesky
-    return np.asarray(
-        scipy.linalg.cho_solve(factor, design.adjoint_times(targets).T / len(labels)).T
-    )
-
-
-def _minimise_softmax(
-    design: Design, labels: npt.NDArray[np.int64], weight_decay: float, theta: Float64
-) -> Float64:
-    """Newton's method with inexact (conjugate-gradient) steps and backtracking.
-
-    The minimiser lies in the contrasts, ``theta = Q t``: weight decay empties the other modes.
-    """
-    n = len(design)
-    q = contrasts(len(theta))
-    t = q.T @ theta
-
-    def objective(logits: Float64, t: Float64) -> float:
-        penalty = 0.5 * weight_decay * float(np.sum(t * t))
-        losses = _losses(logits, labels, "softmax")
-        return float(np.average(losses, weights=design.weights)) * mean_weight + penalty
-
-    mean_weight = 1.0 if design.weights is None else float(design.weights.mean())
-    logits = design.times(q @ t)
-    value = objective(logits, t)
-    for _ in range(_NEWTON_STEPS):
-        errors = _core.softmax_errors(logits, labels)
-        weighted = errors if design.weights is None else errors * design.weights[:, None]
-        gradient = q.T @ design.adjoint_times(weighted) / n + weight_decay * t
-        norm = float(np.linalg.norm(gradient))
-        if norm <= _GRADIENT_NORM:
-            return np.asarray(q @ t)
-        probabilities = errors
-        probabilities[np.arange(n), labels] += 1.0
-        hessian = Hessian(design, probabilities, weight_decay)
-        step = hessian.solve(gradient.reshape(-1, 1), tol=min(0.1, norm)).solution.reshape(t.shape)
-        slope = float(np.sum(step * gradient))
-        # Logits are linear in theta: one pass over the features serves every step length.
-        logits_step = design.times(q @ step)
-        length = 1.0
-        while True:
-            new = objective(logits - length * logits_step, t - length * step)
-            # The last term: near the minimum the decrease drowns in rounding.
-            if new <= value - 1e-4 * length * slope + 1e-14 * abs(value) or length < 1e-10:
-                break
-            length *= 0.5
-        t = t - length * step
-        logits -= length * logits_step
-        value = new
-    raise RuntimeError(
-        f"the head could not be refitted: gradient norm {norm:.2e} after {_NEWTON_STEPS} Newton "
-        f"steps, expected {_GRADIENT_NORM:.0e}; raise weight_decay or rescale the features"
-    )

@@ -5,29 +5,29 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from dprune._resume import open_output
-from dprune.backend import check_device, is_cuda
+from dprune._resume import Output, open_output
+from dprune.backend import check_device
+from dprune.bfloat16 import BFloat16Rows
 from dprune.curvature import Hessian
-from dprune.design import Float64
 from dprune.direct import dense_rows, direct_solver
 from dprune.head import LastLayer
+from dprune.influence_rows import InfluenceRows, factors_of
 from dprune.iterative import lissa_rows, pcg_rows
-from dprune.kronecker import Float32, factored_rows
+from dprune.kronecker import factored_rows
+from dprune.method import EXPECTED_ITERATIONS, choose_method
 from dprune.sketch import DirectInverse, IterativeInverse, sketch_rows
 
+# Where rows may be written.
+Target: TypeAlias = "npt.NDArray[Any] | BFloat16Rows | str | os.PathLike[str] | None"
+
 _METHODS = ("auto", "dense", "pcg", "lissa", "kfac")
-# Share of the free memory that a method may fill.
-_MEMORY_SHARE = 0.7
-# Operations that "auto" will spend on exact rows: about half an hour of two laptop cores.
-_MOST_OPERATIONS = 2e14
-# What "auto" expects of conjugate gradients.
-_EXPECTED_ITERATIONS = 30
+_DTYPES = {"float32": 4, "bfloat16": 2}
 # Mean of 1 - sum_c p_c^2 below which the head counts as saturated.
 _SATURATED = 1e-3
 # Rows whose error is measured against conjugate gradients, and the operations that may cost.
@@ -35,98 +35,13 @@ _SAMPLE = 16
 _MOST_SAMPLE_OPERATIONS = 2e12
 
 
-@dataclass(frozen=True)
-class InfluenceRows:
-    """The matrix S, one row a sample, with the head it came from.
-
-    Attributes
-    ----------
-    rows : (n, k (d + 1)) float32; (n, rank) for a sketch; a tensor where device="cuda" made them
-        ``S_i = (1/n) H^-1 g_i`` in orthonormal class contrasts (x) [features, 1]; norms and inner
-        products are those of the C (d + 1) parameters. k is C - 1, and C for squared loss.
-        Factored rows have none: this raises ValueError.
-    head : LastLayer
-        Where they came from.
-    residuals : float64 vector
-        Relative residuals ``||H s - g|| / ||g||`` of the solves: ``pcg`` and ``lissa`` of each
-        row, ``dense`` of 32 rows across the data set, empty for ``kfac``; a sketch's of
-        its directions (``dense``: of 32 of them).
-    approximate : bool
-        True if the rows are not the exact ones up to rounding or the solves' tolerance.
-    method : str
-        ``dense``, ``pcg``, ``lissa`` or ``kfac``.
-    reason : str
-        Why this method.
-    iterations : int
-        Steps of an iterative method, else 0.
-    error : float or None
-        Largest measured relative error of a row: ``dense`` against float64 solves, ``lissa`` and
-        ``kfac`` against conjugate gradients, on rows across the data set. None where not measured.
-    factors : (b, a) or None
-        Factored rows: ``S_i = b_i (x) a_i`` flattened with b's index slow; b (n, k) and
-        a (n, d + 1) float32.
-    basis : (k (d + 1), rank) float32 or None
-        Of a sketch: orthonormal directions P, the rows being ``S P``.
-    left_out : float or None
-        Of a sketch: share of the rows' squared norms that lies outside P, an unbiased estimate.
-    """
-
-    dense: Any = field(repr=False)  # None where factored
-    head: LastLayer = field(repr=False)
-    residuals: Float64 = field(repr=False)
-    approximate: bool = False
-    method: str = "dense"
-    reason: str = "asked for"
-    iterations: int = 0
-    error: float | None = None
-    factors: tuple[Float32, Float32] | None = field(default=None, repr=False)
-    basis: Float32 | None = field(default=None, repr=False)
-    left_out: float | None = None
-
-    @property
-    def rows(self) -> Any:
-        """The dense matrix."""
-        if self.dense is None:
-            raise ValueError("these rows are factored: use factors, or np.asarray for all of them")
-        return self.dense
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, N)."""
-        if self.dense is not None:
-            return self.dense.shape[0], self.dense.shape[1]
-        b, a = _pair(self)
-        return len(b), b.shape[1] * a.shape[1]
-
-    @property
-    def dtype(self) -> np.dtype[np.float32]:
-        """float32."""
-        return np.dtype(np.float32)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        if self.dense is not None:
-            dense = self.dense.cpu().numpy() if is_cuda(self.dense) else self.dense
-            return np.array(dense, dtype=dtype, copy=copy)
-        b, a = _pair(self)
-        return np.array((b[:, :, None] * a[:, None, :]).reshape(self.shape), dtype=dtype)
-
-    def expand(self) -> Float32:
-        """The rows in all C (d + 1) parameters, (n, C (d + 1)) float32: class by class."""
-        q = self.head.hessian.contrasts.astype(np.float32)
-        rows = np.asarray(self) if self.basis is None else np.asarray(self) @ self.basis.T
-        blocks = rows.reshape(len(self), *self.head.hessian.shape)
-        return np.asarray(np.einsum("ck,nkj->ncj", q, blocks, optimize=True).reshape(len(self), -1))
-
-
 def influence(
     head: LastLayer,
     method: str = "auto",
     rank: int | None = None,
-    out: npt.NDArray[np.float32] | str | os.PathLike[str] | None = None,
+    out: Target = None,
     *,
+    dtype: str = "float32",
     leverage: bool = False,
     device: str | None = None,
 ) -> InfluenceRows:
@@ -148,9 +63,13 @@ def influence(
     rank : int, optional
         Give a sketch: the rows on their ``rank`` leading directions, through as many solves by
         ``dense`` or ``pcg``. :func:`dprune.prune` still reports the exact norm of its answer.
-    out : (n, k (d + 1)) or (n, rank) float32, C-contiguous, or path, optional
-        Where the rows are written. A path becomes an ``.npy`` memory map, and a run that was
-        killed goes on where it stopped. Not for ``kfac``.
+    out : (n, k (d + 1)) or (n, rank) array, C-contiguous, BFloat16Rows, or path, optional
+        Where the rows are written. A path becomes an ``.npy`` memory map, which
+        :func:`dprune.open_rows` opens again, and a run that was killed goes on where it stopped.
+        Not for ``kfac``.
+    dtype : {"float32", "bfloat16"}, default "float32"
+        How rows are kept. bfloat16 has 8 bits of precision (rows are off by .2 %, at random) and
+        halves memory and reading. Not for ``kfac``.
     leverage : bool, default False
         Correct each row for the sample's own share of the Hessian, which makes it the answer to
         the removal of this sample alone; sums of such rows mean nothing. ``dense`` for softmax,
@@ -180,10 +99,12 @@ def influence(
     """
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}, found {method!r}")
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, found {dtype!r}")
     check_device(device)
     if device == "cuda":
-        if out is not None or leverage:
-            raise ValueError("out and leverage are for device='cpu'")
+        if out is not None or leverage or dtype != "float32":
+            raise ValueError("out, leverage and dtype='bfloat16' are for device='cpu'")
         import torch
 
         from dprune.gpu_influence import device_influence
@@ -191,12 +112,18 @@ def influence(
         return device_influence(head, method, rank, torch.device("cuda"))
     reason = "asked for"
     if method == "auto":
-        method, reason = _choose(head, out is not None, leverage, rank)
+        method, reason = choose_method(
+            head,
+            placed=out is not None,
+            leverage=leverage,
+            rank=rank,
+            bytes_each=_DTYPES[dtype],
+        )
     _warn_of_vanishing_curvature(head)
     hessian = head.hessian
     squared = not isinstance(hessian, Hessian)
     if rank is not None:
-        return _sketch(head, method, reason, rank, out, leverage)
+        return _sketch(head, method, reason, rank, out, dtype, leverage)
     if leverage and method != ("kfac" if squared else "dense"):
         raise ValueError(
             f"leverage needs method {'kfac' if squared else 'dense'!r} for {head.criterion} loss, "
@@ -205,6 +132,8 @@ def influence(
     if method == "kfac":
         if out is not None:
             raise ValueError("out is for rows; method 'kfac' makes factors")
+        if dtype != "float32":
+            raise ValueError("dtype is for rows; method 'kfac' makes float32 factors")
         factors = factored_rows(head, leverage=leverage)
         rows = InfluenceRows(None, head, np.empty(0), not squared, method, reason, factors=factors)
         return rows if leverage or squared else _measured(rows)
@@ -215,14 +144,14 @@ def influence(
             f"found {method!r}"
         )
     key = f"{method} {leverage} {_key(head)}"
-    output = open_output(out, (head.n, head.hessian.width), key)
+    output = open_output(out, (head.n, head.hessian.width), dtype, key)
     if method == "dense":
         residuals, error = dense_rows(hessian, head.contrast_errors, output, leverage=leverage)
-        return InfluenceRows(output.finish(), head, residuals, False, method, reason, error=error)
+        return InfluenceRows(_kept(output), head, residuals, False, method, reason, error=error)
     fill = pcg_rows if method == "pcg" else lissa_rows
     residuals, iterations = fill(head, output)
     rows = InfluenceRows(
-        output.finish(), head, residuals, method == "lissa", method, reason, iterations
+        _kept(output), head, residuals, method == "lissa", method, reason, iterations
     )
     return _measured(rows) if method == "lissa" else rows
 
@@ -256,7 +185,8 @@ def _sketch(
     method: str,
     reason: str,
     rank: int,
-    out: npt.NDArray[np.float32] | str | os.PathLike[str] | None,
+    out: Target,
+    dtype: str,
     leverage: bool,
 ) -> InfluenceRows:
     hessian = head.hessian
@@ -272,16 +202,16 @@ def _sketch(
             "rank needs method 'dense' or 'pcg' without leverage, found "
             f"{'leverage=True' if leverage else repr(method)}"
         )
-    output = open_output(out, (head.n, rank), f"sketch {method} {_key(head)}")
+    output = open_output(out, (head.n, rank), dtype, f"sketch {method} {_key(head)}")
     inverse = (
         DirectInverse(direct_solver(hessian, head.contrast_errors))
         if method == "dense"
         else IterativeInverse(hessian)
     )
     sketch = sketch_rows(head, inverse, rank)
-    output.array[:] = sketch.rows
+    output.append(sketch.rows)
     return InfluenceRows(
-        output.finish(),
+        _kept(output),
         head,
         sketch.residuals,
         True,
@@ -293,68 +223,17 @@ def _sketch(
     )
 
 
-def _choose(head: LastLayer, placed: bool, leverage: bool, rank: int | None) -> tuple[str, str]:
-    """Method and reason: exact factors, the cheaper exact method that fits, or approximate ones."""
-    if head.criterion == "squared":
-        return "kfac", "squared loss: the Hessian is a Kronecker product, factored rows are exact"
-    n, width = head.n, head.hessian.width
-    features = head.design.shape[1]
-    solves = n if rank is None else rank
-    memory = _MEMORY_SHARE * free_memory()
-    rows = 0 if placed else 4 * n * solves if rank is not None else 4 * n * width
-    pairs = head.classes * (head.classes - 1) // 2
-    # Operations, and bytes beside the rows: a float64 factor and its float32 copy.
-    costs = {
-        "dense": (n * features**2 * pairs + width**3 / 3 + 2 * solves * width**2, 16 * width**2),
-        "pcg": (_EXPECTED_ITERATIONS * 4 * n * solves * head.classes * features, 0),
-    }
-    if leverage:
-        del costs["pcg"]
-    fitting = {
-        name: operations
-        for name, (operations, working) in costs.items()
-        if rows + working <= memory and operations <= _MOST_OPERATIONS
-    }
-    size = f"n = {n}, N = {width}" + ("" if rank is None else f", rank = {rank}")
-    if fitting:
-        # Whole rows: the more accurate method wherever it fits. A sketch is approximate anyway.
-        method = min(fitting, key=lambda name: fitting[name]) if rank else next(iter(fitting))
-        return method, (
-            f"{size}: {fitting[method]:.1e} operations and {(rows + costs[method][1]) / 1e9:.2g} "
-            f"of {memory / 1e9:.2g} GB"
-        )
-    if rank is not None:
-        return "pcg", f"{size}: a dense Hessian does not fit into {memory / 1e9:.2g} GB"
-    cheapest = min(operations for operations, _ in costs.values())
-    return "kfac", (
-        f"{size}: exact rows would need {rows / 1e9:.2g} GB and {cheapest:.1e} operations, more "
-        f"than {memory / 1e9:.2g} GB or {_MOST_OPERATIONS:.0e}; rank= gives a sketch of exact rows"
-    )
-
-
-def free_memory() -> float:
-    """Bytes that this machine can still hand out."""
-    try:
-        with open("/proc/meminfo") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return 1024.0 * int(line.split()[1])
-    except OSError:
-        pass
-    return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _pair(rows: InfluenceRows) -> tuple[Float32, Float32]:
-    if rows.factors is None:
-        raise ValueError("rows must be dense or factored, found neither")
-    return rows.factors
+def _kept(output: Output) -> npt.NDArray[np.float32] | BFloat16Rows:
+    """The finished rows; uint16 are the bits of bfloat16 numbers."""
+    array = output.finish()
+    return BFloat16Rows(array) if array.dtype == np.uint16 else array
 
 
 def _measured(rows: InfluenceRows) -> InfluenceRows:
     """With the error of rows across the data set against conjugate gradients, where affordable."""
     head = rows.head
     count = min(_SAMPLE, head.n)
-    operations = 4.0 * head.n * head.classes * head.design.shape[1] * _EXPECTED_ITERATIONS
+    operations = 4.0 * head.n * head.classes * head.design.shape[1] * EXPECTED_ITERATIONS
     count = min(count, int(_MOST_SAMPLE_OPERATIONS / operations))
     if count == 0:
         return rows
@@ -364,7 +243,7 @@ def _measured(rows: InfluenceRows) -> InfluenceRows:
     if rows.dense is not None:
         found = np.asarray(rows.dense[sample], dtype=np.float64)
     else:
-        b, a = (factor[sample].astype(np.float64) for factor in _pair(rows))
+        b, a = (factor[sample].astype(np.float64) for factor in factors_of(rows))
         found = (b[:, :, None] * a[:, None, :]).reshape(len(sample), -1)
     norms = np.linalg.norm(truth, axis=1)
     gaps = np.linalg.norm(found - truth, axis=1)

@@ -47,10 +47,9 @@ def pcg_rows(head: LastLayer, output: Output) -> tuple[Float64, int]:
     for start in range(output.done, head.n, _COLUMNS):
         block = np.arange(start, min(start + _COLUMNS, head.n))
         solve = head.hessian.solve(head.gradients(block).T / head.n, tol=PCG_TOLERANCE)
-        output.array[start : start + len(block)] = solve.solution.T
         residuals[block] = solve.residuals
         iterations = max(iterations, solve.iterations)
-        output.advance(start + len(block))
+        output.append(solve.solution.T)
     return residuals, iterations
 
 
@@ -76,9 +75,8 @@ def lissa_rows(head: LastLayer, output: Output, *, seed: int = 0) -> tuple[Float
         block = np.arange(start, min(start + _LISSA_COLUMNS, head.n))
         rhs = head.gradients(block).T / head.n
         x, steps = lissa_solve(head, rhs, rng)
-        output.array[start : start + len(block)] = x.T
         residuals[block] = head.hessian.residuals(x, rhs)
-        output.advance(start + len(block))
+        output.append(x.T)
     return residuals, steps
 
 

@@ -17,14 +17,12 @@ a relative .4-1.3 all the same, the ranking of subsets by far less. For squared 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import scipy.linalg
 
 from dprune.curvature import Hessian
 from dprune.design import Design, Float64
 from dprune.head import LastLayer
-
-Float32 = npt.NDArray[np.float32]
+from dprune.influence_rows import Float32
 
 
 def factored_rows(head: LastLayer, *, leverage: bool) -> tuple[Float32, Float32]:

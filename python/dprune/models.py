@@ -228,6 +228,7 @@ def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequentia
     )
 
 
+TORCHVISION = "torchvision:"
 # Width of the first stage by default; the SENet has about 1.25 million parameters with 10 classes.
 NETWORKS: dict[str, int] = {
     "small": 16,
@@ -246,14 +247,25 @@ def network(
     Parameters
     ----------
     name : str
-        ``small`` (SmallCNN), ``convnet`` (three blocks), ``senet``, ``resnet18``, ``resnet50``.
+        ``small`` (SmallCNN), ``convnet`` (three blocks), ``senet``, ``resnet18``, ``resnet50``; or
+        ``torchvision:`` and a name of ``torchvision.models``, made for larger colour images.
     classes, channels, pixels : int
         Of the data.
     width : int, optional
         Channels at the first stage, for small machines; default the usual.
     """
+    if name.startswith(TORCHVISION):
+        from dprune import _torchvision
+
+        if channels != 3 or width is not None:
+            raise ValueError(
+                f"channels must be 3 and width None with {name}, found {channels} and {width}"
+            )
+        return _torchvision.network(name.removeprefix(TORCHVISION), classes)
     if name not in NETWORKS:
-        raise ValueError(f"name must be one of {', '.join(NETWORKS)}, found {name!r}")
+        raise ValueError(
+            f"name must be one of {', '.join(NETWORKS)} or {TORCHVISION}..., found {name!r}"
+        )
     width = NETWORKS[name] if width is None else width
     if width < 1:
         raise ValueError(f"width must be at least 1, found {width}")

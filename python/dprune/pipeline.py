@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dprune.certify import RefitCheck, refit_check
 from dprune.head import LastLayer
-from dprune.influence import InfluenceRows, influence
+from dprune.influence import influence
+from dprune.influence_rows import InfluenceRows
 from dprune.result import PruneResult
 from dprune.solve import prune
 

@@ -55,16 +55,16 @@ def save_rows(path: str | os.PathLike[str], S: npt.NDArray[Any] | BFloat16Rows) 
     part = Path(f"{os.fspath(path)}.part")
     with part.open("wb") as file:
         np.save(file, S.bits if isinstance(S, BFloat16Rows) else S)
-    if isinstance(S, BFloat16Rows):
-        mark_bfloat16(path)
-    else:
-        _sidecar(path).unlink(missing_ok=True)
+    mark(path, S.dtype)
     part.replace(path)
 
 
-def mark_bfloat16(path: str | os.PathLike[str]) -> None:
-    """Write the JSON file that makes a uint16 ``.npy`` file one of bfloat16 numbers."""
-    write_beside(_sidecar(path), json.dumps({"dtype": "bfloat16"}).encode())
+def mark(path: str | os.PathLike[str], dtype: Any) -> None:
+    """Write the JSON file that makes uint16 bits bfloat16 numbers; for other types remove it."""
+    if str(dtype) in ("bfloat16", "uint16"):
+        write_beside(_sidecar(path), json.dumps({"dtype": "bfloat16"}).encode())
+    else:
+        _sidecar(path).unlink(missing_ok=True)
 
 
 def is_mapped(array: npt.NDArray[Any]) -> bool:

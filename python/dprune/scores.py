@@ -18,7 +18,7 @@ from dprune import __version__, _core
 from dprune._checks import class_labels, feature_matrix, integer_vector
 from dprune.constraints import constraints, goal
 from dprune.curvature import Float64
-from dprune.influence import InfluenceRows
+from dprune.influence_rows import InfluenceRows
 from dprune.result import TRACE, PruneResult, Status
 from dprune.solve import certificate, random_norm
 from dprune.sources import source_of

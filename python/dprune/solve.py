@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from dprune.backend import check_device
 from dprune.bound import Bound, dual_bound
 from dprune.constraints import Constraints, at_least, constraints, goal
 from dprune.curvature import Float64
+from dprune.metric import EUCLIDEAN, metric
 from dprune.result import TRACE, PruneResult, Status
 from dprune.sources import Source, source_of
 
@@ -134,135 +136,221 @@ def prune(
     Yang et al., "Dataset Pruning: Reducing Training Data by Examining Generalization Influence",
     ICLR 2023, Eq. 3 and 4.
     """
-    start = time.perf_counter()
-    check_device(device)
-    threads = _core.hardware_threads() if threads is None else at_least(threads, 1, "threads")
-    seed = at_least(seed, 0, "seed")
-    if solver not in _SOLVERS:
-        raise ValueError(f"solver must be one of {', '.join(_SOLVERS)}, found {solver!r}")
-    if sweeps != "auto":
-        sweeps = at_least(sweeps, 1, "sweeps")
-    if time_limit is not None and not time_limit > 0:
-        raise ValueError(f"time_limit must be positive, found {time_limit}")
-    c = float(reweight)
-    if not 0.0 <= c <= 1.0:
-        raise ValueError(f"reweight must lie in [0, 1], found {reweight}")
-
-    source = source_of(S, threads, device)
-    n = source.n
-    eps, m = goal(eps, m, fraction, n, c)
-    rules = constraints(n, groups, balance, min_keep, protect)
-    most = min(rules.most_removable, n - 1) if m is None else rules.most_removable
-    if m is not None and m > most:
-        raise ValueError(
-            f"m must be at most {most} under min_keep={min_keep} and {int(rules.protect.sum())} "
-            f"protected samples, found {m}"
-        )
-
-    if sweeps == "auto":
-        numbers, extra, least, largest = _AUTO[solver]
-        # A small problem has few subsets: no need to propose each many times.
-        largest = min(largest, 1000 + 2 ** min(n, 20))
-        planned = int(min(max(numbers / (n * (source.width + extra)), least), largest))
-    else:
-        planned = int(sweeps)
-    everything = source.group_sums(np.zeros(n, dtype=np.int64), 1)[0]
-    bound = Bound(most if m is None else m, "trivial")
-    if eps is not None:
-        caps = rules.sizes - rules.floors
-        share = 10.0 if time_limit is None else 0.2 * time_limit
-        bound = dual_bound(source, everything, eps, c, rules.labels, caps, rules.protect, share)
-    left = max(1e-3, math.inf if time_limit is None else time_limit - time.perf_counter() + start)
-    with ExitStack() as stack:
-        watchers = [] if callback is None else [callback]
-        if progress:
-            watchers.append(stack.enter_context(_ProgressBar(planned)))
-        # Reading S once more for its fingerprint costs nothing beside the search.
-        fingerprint = stack.enter_context(ThreadPoolExecutor(1)).submit(source.fingerprint)
-        trivial = m == 0 or most == 0 or (m is not None and m == most)
-
-        def search(limit: float | None) -> dict[str, Any]:
-            return source.solve(
-                source.store,
-                everything / n,
-                source.squared_norms,
-                c,
-                rules.labels,
-                rules.floors,
-                rules.proportional,
-                rules.protect,
-                m,
-                bound.removed,
-                math.inf if limit is None else limit,
-                solver,
-                seed,
-                planned,
-                left,
-                threads,
-                _hook(watchers) if watchers else None,
-            )
-
-        found = search(eps)
-        norm, raw_norm = certificate(source, found["mask"], everything / n, c)
-        # A working copy can differ from the original by its rounding: ask for that much less.
-        tighter = eps
-        while eps is not None and tighter is not None and norm > eps:
-            tighter *= eps / norm * (1.0 - 1e-7)
-            found = search(tighter)
-            norm, raw_norm = certificate(source, found["mask"], everything / n, c)
-
-    status = Status(found["status"])
-    if trivial:
-        status = Status.TRIVIAL
-    elif eps is not None and c < 1.0 and float(np.linalg.norm(everything)) <= eps:
-        status = Status.DEGENERATE
-        warnings.warn(
-            f"removing all samples changes the head by {np.linalg.norm(everything):.3g} <= eps: "
-            "the paper's formula (reweight < 1) does not bound the cost here; use reweight=1 or "
-            "a smaller eps",
-            stacklevel=2,
-        )
-    removed = np.flatnonzero(found["mask"])
-    exact = None
-    if source.head is not None:
-        exact = source.head.change(removed, reweight=c)
-    return PruneResult(
-        n=n,
-        removed=removed,
-        kept=np.flatnonzero(found["mask"] == 0),
-        norm=norm,
-        raw_norm=raw_norm,
-        random_norm=random_norm(source, rules, everything / n, c, len(removed)),
-        upper_bound=bound.removed,
-        exact_norm=None if exact is None else exact.norm,
-        exact_norm_residual=None if exact is None else exact.residual,
-        status=status,
-        trace=np.array(found["trace"], dtype=TRACE),
-        seconds=time.perf_counter() - start,
-        settings={
-            "version": __version__,
-            "eps": eps,
-            "m": m,
-            "reweight": c,
-            "groups": None if groups is None else len(rules.floors),
-            "balance": balance,
-            "min_keep": int(min_keep),
-            "protected": int(rules.protect.sum()),
-            "solver": solver,
-            "seed": seed,
-            "sweeps": sweeps,
-            "planned_sweeps": planned,
-            "done_sweeps": found["sweeps"],
-            "time_limit": time_limit,
-            "threads": threads,
-            "device": source.device,
-            "shape": [n, source.width],
-            "dtype": source.dtype,
-            "working_copy": source.working_copy,
-            "upper_bound_kind": bound.kind,
-        },
-        fingerprint=fingerprint.result(),
+    settings = Settings(
+        reweight,
+        groups,
+        balance,
+        min_keep,
+        protect,
+        solver,
+        seed,
+        sweeps,
+        time_limit,
+        threads,
+        device,
+        progress,
+        callback,
     )
+    return Search(S, settings).solve(eps, m, fraction)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """prune()'s arguments other than the rows and the goal."""
+
+    reweight: float = 0.0
+    groups: npt.ArrayLike | None = None
+    balance: str | None = None
+    min_keep: int = 0
+    protect: npt.ArrayLike | None = None
+    solver: str = "block"
+    seed: int = 0
+    sweeps: int | str = "auto"
+    time_limit: float | None = None
+    threads: int | None = None
+    device: str | None = None
+    progress: bool = False
+    callback: Callable[[Progress], bool | None] | None = None
+
+    def __post_init__(self) -> None:
+        check_device(self.device)
+        if self.threads is not None:
+            at_least(self.threads, 1, "threads")
+        at_least(self.seed, 0, "seed")
+        if self.solver not in _SOLVERS:
+            raise ValueError(f"solver must be one of {', '.join(_SOLVERS)}, found {self.solver!r}")
+        if self.sweeps != "auto":
+            at_least(self.sweeps, 1, "sweeps")
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise ValueError(f"time_limit must be positive, found {self.time_limit}")
+        if not 0.0 <= float(self.reweight) <= 1.0:
+            raise ValueError(f"reweight must lie in [0, 1], found {self.reweight}")
+
+
+class Search:
+    """One matrix under one set of rules, solved for one goal or for several.
+
+    What the solver has learnt of the rows serves every goal, and each search of Eq. 4 starts from
+    the last answer.
+    """
+
+    def __init__(self, S: Any, settings: Settings) -> None:
+        self._started: float | None = time.perf_counter()
+        self.settings = settings
+        threads = settings.threads
+        self.threads = _core.hardware_threads() if threads is None else int(threads)
+        self.reweight = float(settings.reweight)
+        self.source = source_of(S, self.threads, settings.device)
+        self.rules = constraints(
+            self.n, settings.groups, settings.balance, settings.min_keep, settings.protect
+        )
+        self.total = self.source.group_sums(np.zeros(self.n, dtype=np.int64), 1)[0]
+        self._fingerprint: str | None = None
+        self._mask: npt.NDArray[np.uint8] | None = None
+        limit = math.inf if settings.time_limit is None else settings.time_limit
+        self._metric = metric(self.source, limit) if settings.solver == "block" else EUCLIDEAN
+        self._engine = self.source.solver(
+            self.source.store,
+            self.total / self.n,
+            self.source.squared_norms,
+            self._metric.store,
+            self.reweight,
+            self.rules.labels,
+            self.rules.floors,
+            self.rules.proportional,
+            self.rules.protect,
+            settings.solver,
+            int(settings.seed),
+            self.threads,
+            limit,
+        )
+
+    @property
+    def n(self) -> int:
+        """Samples."""
+        return self.source.n
+
+    @property
+    def planned_sweeps(self) -> int:
+        """The budget."""
+        if not isinstance(self.settings.sweeps, str):
+            return int(self.settings.sweeps)
+        numbers, extra, least, largest = _AUTO[self.settings.solver]
+        # A small problem has few subsets: no need to propose each many times.
+        largest = min(largest, 1000 + 2 ** min(self.n, 20))
+        return int(min(max(numbers / (self.n * (self.source.width + extra)), least), largest))
+
+    def solve(
+        self, eps: float | None = None, m: int | None = None, fraction: float | None = None
+    ) -> PruneResult:
+        """Eq. 3 or Eq. 4, certified."""
+        settings, source, rules = self.settings, self.source, self.rules
+        n, c, everything = self.n, self.reweight, self.total
+        # The first search pays for the set-up.
+        start = time.perf_counter() if self._started is None else self._started
+        self._started = None
+        eps, m = goal(eps, m, fraction, n, c)
+        most = min(rules.most_removable, n - 1) if m is None else rules.most_removable
+        if m is not None and m > most:
+            raise ValueError(
+                f"m must be at most {most} under min_keep={settings.min_keep} and "
+                f"{int(rules.protect.sum())} protected samples, found {m}"
+            )
+        bound = Bound(most if m is None else m, "trivial")
+        limit = settings.time_limit
+        if eps is not None:
+            caps = rules.sizes - rules.floors
+            share = 10.0 if limit is None else 0.2 * limit
+            bound = dual_bound(source, everything, eps, c, rules.labels, caps, rules.protect, share)
+        left = max(1e-3, math.inf if limit is None else limit - time.perf_counter() + start)
+        with ExitStack() as stack:
+            watchers = [] if settings.callback is None else [settings.callback]
+            if settings.progress:
+                watchers.append(stack.enter_context(_ProgressBar(self.planned_sweeps)))
+            fingerprint = None
+            if self._fingerprint is None:
+                # Reading S once more for its fingerprint costs nothing beside the search.
+                pool = stack.enter_context(ThreadPoolExecutor(1))
+                fingerprint = pool.submit(source.fingerprint)
+            trivial = m == 0 or most == 0 or (m is not None and m == most)
+
+            def search(limit: float | None) -> dict[str, Any]:
+                solution: dict[str, Any] = self._engine.solve(
+                    m,
+                    bound.removed,
+                    math.inf if limit is None else limit,
+                    self.planned_sweeps,
+                    left,
+                    self._mask,
+                    _hook(watchers) if watchers else None,
+                )
+                return solution
+
+            found = search(eps)
+            norm, raw_norm = certificate(source, found["mask"], everything / n, c)
+            # A working copy can differ from the original by its rounding: ask for that much less.
+            tighter = eps
+            while eps is not None and tighter is not None and norm > eps:
+                tighter *= eps / norm * (1.0 - 1e-7)
+                found = search(tighter)
+                norm, raw_norm = certificate(source, found["mask"], everything / n, c)
+        if fingerprint is not None:
+            self._fingerprint = fingerprint.result()
+        self._mask = found["mask"]
+
+        status = Status(found["status"])
+        if trivial:
+            status = Status.TRIVIAL
+        elif eps is not None and c < 1.0 and float(np.linalg.norm(everything)) <= eps:
+            status = Status.DEGENERATE
+            warnings.warn(
+                f"removing all samples changes the head by {np.linalg.norm(everything):.3g} <= "
+                "eps: the paper's formula (reweight < 1) does not bound the cost here; use "
+                "reweight=1 or a smaller eps",
+                stacklevel=3,
+            )
+        removed = np.flatnonzero(found["mask"])
+        exact = None
+        if source.head is not None:
+            exact = source.head.change(removed, reweight=c)
+        return PruneResult(
+            n=n,
+            removed=removed,
+            kept=np.flatnonzero(found["mask"] == 0),
+            norm=norm,
+            raw_norm=raw_norm,
+            random_norm=random_norm(source, rules, everything / n, c, len(removed)),
+            upper_bound=bound.removed,
+            exact_norm=None if exact is None else exact.norm,
+            exact_norm_residual=None if exact is None else exact.residual,
+            status=status,
+            trace=np.array(found["trace"], dtype=TRACE),
+            seconds=time.perf_counter() - start,
+            settings={
+                "version": __version__,
+                "eps": eps,
+                "m": m,
+                "reweight": c,
+                "groups": None if settings.groups is None else len(rules.floors),
+                "balance": settings.balance,
+                "min_keep": int(settings.min_keep),
+                "protected": int(rules.protect.sum()),
+                "solver": settings.solver,
+                "metric": self._metric.kind,
+                "seed": int(settings.seed),
+                "sweeps": settings.sweeps,
+                "planned_sweeps": self.planned_sweeps,
+                "done_sweeps": found["sweeps"],
+                "time_limit": settings.time_limit,
+                "threads": self.threads,
+                "device": source.device,
+                "shape": [n, source.width],
+                "dtype": source.dtype,
+                "working_copy": source.working_copy,
+                "upper_bound_kind": bound.kind,
+            },
+            fingerprint=str(self._fingerprint),
+        )
 
 
 def certificate(

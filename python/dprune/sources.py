@@ -6,8 +6,8 @@ import hashlib
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from dprune.bfloat16 import BFloat16Rows
 from dprune.design import Float64
 from dprune.factored import FactoredRows
 from dprune.head import LastLayer
-from dprune.influence import InfluenceRows
+from dprune.influence_rows import InfluenceRows
 from dprune.rowfile import is_mapped, open_rows
 
 # Numbers converted to float64 at once.
@@ -39,7 +39,7 @@ class Source(ABC):
     ----------
     n, width : int
     store : _core.Rows, or its twin in _cuda
-    solve : callable
+    solver : type
         The core's, or its twin in _cuda.
     device : str
         Where the solver runs.
@@ -55,13 +55,14 @@ class Source(ABC):
     dtype: str
     device = "cpu"
     working_copy = False
-    solve: Callable[..., dict[Any, Any]] = staticmethod(_core.solve)
+    solver: ClassVar[type[Any]] = _core.Solver
 
     def __init__(
         self, store: Any, squared_norms: Float64, head: LastLayer | None, threads: int
     ) -> None:
         self.store = store
-        self.n, self.width = store.shape
+        self.n: int = store.shape[0]
+        self.width: int = store.shape[1]
         self.head = head
         self.threads = threads
         self.squared_norms = squared_norms
@@ -126,6 +127,21 @@ class MatrixSource(Source):
             numbers if numbers.dtype == np.float32 else numbers.view(np.uint16), is_mapped(numbers)
         )
         super().__init__(store, store.squared_norms(threads), head, threads)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the rows lie in a file."""
+        S = self._original
+        return is_mapped(S.bits if isinstance(S, BFloat16Rows) else S)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Some of the rows, (len(rows), N) float32."""
+        return np.asarray(self._original[rows], dtype=np.float32)
+
+    def float32_parts(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        """All rows, piece by piece."""
+        for rows in self._slices():
+            yield rows, np.ascontiguousarray(self._original[rows], dtype=np.float32)
 
     def dots(self, v: Float64) -> Float64:
         """Inner products of all rows with v, (n,) float64."""
@@ -196,6 +212,7 @@ class FactoredSource(Source):
 
     def __init__(self, S: FactoredRows, head: LastLayer | None, threads: int) -> None:
         self._factors = S
+        self.factors = S.b, S.a
         store = _core.FactoredRows(S.b, S.a)
         super().__init__(store, store.squared_norms(threads), head, threads)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dprune
-from dprune import _cuda, backend, factored, gpu, head, sources
+from dprune import _cuda, backend, factored, gpu, gradients, sources
 
 torch = pytest.importorskip("torch")
 
@@ -27,7 +27,7 @@ def place(request, monkeypatch):
     def is_tensor(x):
         return isinstance(x, torch.Tensor)
 
-    for module in (backend, factored, gpu, head, sources):
+    for module in (backend, factored, gpu, gradients, sources):
         monkeypatch.setattr(module, "is_cuda", is_tensor)
     monkeypatch.setattr(gpu, "machine_of", lambda x: machine)
     monkeypatch.setattr(backend, "cuda_devices", lambda: ["the CPU in its place"])

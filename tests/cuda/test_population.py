@@ -33,26 +33,23 @@ def solve(
     labels = np.zeros(n, np.int64) if labels is None else labels
     floors = np.zeros(labels.max() + 1, np.int64) if floors is None else floors
     protect = np.zeros(n, np.uint8) if protect is None else protect.astype(np.uint8)
-    found = _cuda.solve(
+    solver = _cuda.Solver(
         store,
         values.mean(axis=0, dtype=np.float64),
         store.squared_norms(),
+        None,
         reweight,
         labels,
         floors,
         proportional,
         protect,
-        m,
-        n - 1,
-        eps,
         "block",
         seed,
-        sweeps,
-        np.inf,
         1,
-        callback,
+        np.inf,
         chains,
     )
+    found = solver.solve(m, n - 1, eps, sweeps, np.inf, None, callback)
     return found["mask"].astype(bool), found
 
 

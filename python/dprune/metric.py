@@ -1,0 +1,138 @@
+"""The metric that block annealing walks in: flatter than the Euclidean one, so that it ends lower.
+
+A walk that accepts flips by ``u^T M u`` freezes at a temperature in proportion to the mean of
+``S_i^T M S_i``, that is ``T = a tr(M C)`` with C the rows' covariance, and leaves the sum u with
+covariance ``(T / 2) M^-1``. What counts is still the Euclidean norm, in expectation
+
+    ||u||^2 = (a / 2) tr(M^-1) tr(M C),   least for M = C^(-1/2)
+
+where it is ``(sum_j s_j)^2`` in place of ``N sum_j s_j^2``, s_j^2 being C's eigenvalues: the
+steeper the spectrum, the more is gained. The rows in this metric are ``S C^(-1/4)``. Where columns
+are all but uncorrelated, C's diagonal is enough, and nothing is copied; factored rows keep their
+form under the fourth roots of their factors' second moments.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dprune import _core
+from dprune.curvature import Float64
+from dprune.sources import FactoredSource, MatrixSource, Source
+
+# Problems of fewer rows are solved well as they are.
+_LEAST_ROWS = 512
+# Rows that tell whether columns are correlated; rows that give C, in all and for each column.
+_SAMPLE = 512
+_LEAST_FOR_C = 4096
+_ROWS_PER_COLUMN = 4
+# Columns are uncorrelated enough when C's diagonal holds this share of its squared entries.
+_DIAGONAL = 0.7
+# The metric must promise this factor on ||u||^2.
+_WORTH = 0.9
+# Widest rows that are rotated; operations and numbers a second to count on.
+_WIDEST = 4096
+_SPEED = 2e10
+_READING = 1e9
+# Share of a time limit that setting up the metric may take.
+_SHARE = 0.1
+# Eigenvalues below this share of the largest count as this share.
+_FLOOR = 1e-8
+
+
+class Metric(NamedTuple):
+    """Rows in the metric of the walk; without a store, those of the problem themselves."""
+
+    store: _core.Rows | None
+    kind: str  # "euclidean", "scaled", "rotated" or "factored"
+
+
+EUCLIDEAN = Metric(None, "euclidean")
+
+
+def metric(source: Source, seconds: float) -> Metric:
+    """Choose a metric for these rows.
+
+    Parameters
+    ----------
+    source : Source
+    seconds : float
+        Time that the solver has, infinite without a limit.
+
+    Returns
+    -------
+    Metric
+        Euclidean where another one would not pay, and for rows on a GPU.
+    """
+    if source.n < _LEAST_ROWS or source.device != "cpu":
+        return EUCLIDEAN
+    if isinstance(source, FactoredSource):
+        b, a = source.factors
+        roots = [_fourth_root(_second_moment(factor)) for factor in (b, a)]
+        if roots[0].gain * roots[1].gain > _WORTH:
+            return EUCLIDEAN
+        store = _core.FactoredRows(b @ roots[0].matrix, a @ roots[1].matrix)
+        return Metric(store, "factored")
+    assert isinstance(source, MatrixSource)
+    n, width = source.n, source.width
+    if n * width / _READING > _SHARE * seconds:
+        return EUCLIDEAN
+    some = _centred(source.take(_spread(n, _SAMPLE)))
+    spread = np.einsum("ij,ij->j", some, some, dtype=np.float64) / len(some)
+    products = some @ some.T
+    np.fill_diagonal(products, 0.0)
+    squares = float(np.einsum("ij,ij->", products, products, dtype=np.float64))
+    squares /= len(some) * (len(some) - 1)  # tr C^2, unbiased
+    if float(spread @ spread) >= _DIAGONAL * squares:
+        s = np.sqrt(np.maximum(spread, _FLOOR * spread.max()))
+        if spread.max() == 0.0 or _gain(s) > _WORTH:
+            return EUCLIDEAN
+        return Metric(_core.ScaledRows(source.store, _unit(s**-0.5)), "scaled")
+    rows = min(n, max(_LEAST_FOR_C, _ROWS_PER_COLUMN * width))
+    operations = 2.0 * width**2 * (n + rows + 5.0 * width)
+    if source.mapped or width > _WIDEST or operations / _SPEED > _SHARE * seconds:
+        return EUCLIDEAN
+    root = _fourth_root(_second_moment(_centred(source.take(_spread(n, rows)))))
+    if root.gain > _WORTH:
+        return EUCLIDEAN
+    turned = np.empty((n, width), dtype=np.float32)
+    for part, block in source.float32_parts():
+        np.matmul(block, root.matrix, out=turned[part])
+    return Metric(_core.DenseRows(turned, False), "rotated")
+
+
+class _Root(NamedTuple):
+    matrix: npt.NDArray[np.float32]  # C^(-1/4) up to a rotation and a factor
+    gain: float  # what the metric promises on ||u||^2, a factor
+
+
+def _fourth_root(moment: Float64) -> _Root:
+    values, vectors = np.linalg.eigh(moment)
+    if values[-1] <= 0.0:  # no spread at all: nothing to gain
+        return _Root(np.eye(len(moment), dtype=np.float32), 1.0)
+    s = np.sqrt(np.maximum(values, _FLOOR * values[-1]))
+    return _Root(np.ascontiguousarray(vectors * _unit(s**-0.5), dtype=np.float32), _gain(s))
+
+
+def _gain(s: Float64) -> float:
+    return float(s.sum() ** 2 / (len(s) * np.sum(s**2)))
+
+
+def _unit(scale: Float64) -> npt.NDArray[np.float32]:
+    return np.asarray(scale / scale.min(), dtype=np.float32)
+
+
+def _second_moment(rows: npt.NDArray[np.float32]) -> Float64:
+    return np.asarray(rows.T @ rows, dtype=np.float64) / len(rows)
+
+
+def _centred(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.asarray(rows - rows.mean(axis=0), dtype=np.float32)
+
+
+def _spread(n: int, count: int) -> npt.NDArray[np.int64]:
+    """So many row numbers, evenly spread."""
+    return np.arange(min(n, count)) * n // min(n, count)
