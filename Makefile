@@ -2,14 +2,17 @@
 # make test   every test
 # make lint   formatting, static analysis, types
 # make bench  the pytest-benchmark files
+# make bench-gpu, make sanitize   on a machine with a GPU: benchmarks/gpu.py, and the tests of
+#             cuda/ under compute-sanitizer; GPU_PYTHON has a CUDA build of torch and dprune
 #
-# Each target sets up what it needs in .venv, from a clean clone, with no other preparation.
+# Each other target sets up what it needs in .venv, from a clean clone, with no other preparation.
 
 PYTHON ?= python3
 BIN := .venv/bin
+GPU_PYTHON ?= python3
 NATIVE := CMakeLists.txt pyproject.toml $(wildcard cpp/*.h cpp/*.cpp cuda/*)
 
-.PHONY: demo test lint format stubs bench clean
+.PHONY: demo test lint format stubs bench bench-gpu sanitize clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -20,6 +23,17 @@ test: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m pytest benchmarks --benchmark-group-by=group
+
+bench-gpu:
+	$(GPU_PYTHON) benchmarks/gpu.py --out benchmarks/results/gpu
+
+# The operations alone: hypothesis and torch would take hours under the sanitizer.
+sanitize:
+	mkdir -p build/gpu
+	for tool in memcheck racecheck initcheck synccheck; do \
+	  compute-sanitizer --tool $$tool --error-exitcode 1 --log-file build/gpu/$$tool.log \
+	    $(GPU_PYTHON) -m pytest tests/cuda -k "device and not influence and not benchmark" || exit 1; \
+	done
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

@@ -23,32 +23,18 @@
 #include "problem.h"
 #include "quotas.h"
 #include "scaled_rows.h"
+#include "solve_binding.h"
 
 namespace py = pybind11;
 
 namespace dprune {
 namespace {
 
-// C-contiguous and of exactly this type: with noconvert() nothing is copied or cast in silence.
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-
-void require(bool condition, const std::string& message) {
-  if (!condition) throw std::invalid_argument(message);
-}
-
 template <class T>
 MatrixView<const T> matrix(const Array<T>& array, const char* name) {
   require(array.ndim() == 2,
           std::string(name) + " must have 2 dimensions, found " + std::to_string(array.ndim()));
   return {array.data(), array.shape(0), array.shape(1)};
-}
-
-template <class T>
-const T* vector_of(const Array<T>& array, Index size, const char* name) {
-  require(array.ndim() == 1 && array.shape(0) == size,
-          std::string(name) + " must be a vector of " + std::to_string(size) + " entries");
-  return array.data();
 }
 
 const Index* class_labels(const Array<Index>& labels, Index size, Index classes) {
@@ -224,17 +210,6 @@ std::vector<std::int64_t> removed_counts(const Array<Index>& labels, const Array
   return quotas.bounds(m).hi;
 }
 
-using Callback = std::function<bool(double, std::int64_t, double, Index)>;
-
-// Ctrl-C raises; a callback's exception surfaces; its true ends the search.
-Monitor::Hook python_hook(const std::optional<Callback>& callback) {
-  return [&callback](const TracePoint& point) {
-    const py::gil_scoped_acquire acquire;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    return callback && (*callback)(point.seconds, point.sweep, point.norm, point.removed);
-  };
-}
-
 std::unique_ptr<FixedSizeSolver> make_solver(const std::string& name, const Problem& problem,
                                              const Problem& metric, std::uint64_t seed, int threads,
                                              double seconds) {
@@ -244,95 +219,6 @@ std::unique_ptr<FixedSizeSolver> make_solver(const std::string& name, const Prob
   }
   throw std::invalid_argument("unknown solver " + name);
 }
-
-const char* name_of(Status status) {
-  switch (status) {
-    case Status::kTimeLimit:
-      return "time_limit";
-    case Status::kStopped:
-      return "stopped";
-    default:
-      return "converged";
-  }
-}
-
-// The same problem with its rows in another metric, if there is one.
-std::optional<Problem> in_metric(const Problem& problem, const Rows* metric, int threads) {
-  if (metric == nullptr) return std::nullopt;
-  const Rows& rows = *metric;
-  const Index n = rows.size();
-  require(n == problem.size(), "metric must have as many rows as rows");
-  Problem other{rows,
-                std::vector<double>(static_cast<std::size_t>(rows.width()), 0.0),
-                std::vector<double>(static_cast<std::size_t>(n)),
-                problem.reweight,
-                problem.quotas,
-                problem.protect};
-  const std::vector<Index> one(static_cast<std::size_t>(n), 0);
-  rows.add_groups(one.data(), {other.mean.data(), 1, rows.width()}, threads);
-  for (double& x : other.mean) x /= static_cast<double>(n);
-  rows.squared_norms(other.squared_norms.data(), threads);
-  return other;
-}
-
-// A problem and the solver that works on it, for one search or several: what it knows of the rows
-// stays from one to the next.
-class Solver {
- public:
-  Solver(const Rows& rows, const Array<double>& mean, const Array<double>& squared_norms,
-         std::optional<const Rows*> metric, double reweight, const Array<Index>& labels,
-         const Array<Index>& floors, bool proportional, const Array<std::uint8_t>& protect,
-         const std::string& name, std::uint64_t seed, int threads, double seconds)
-      : problem_{rows,
-                 copied(mean, rows.width(), "mean"),
-                 copied(squared_norms, rows.size(), "squared_norms"),
-                 reweight,
-                 Quotas(copied(labels, rows.size(), "labels"),
-                        copied(floors, floors.size(), "floors"), proportional),
-                 copied(protect, rows.size(), "protect")},
-        metric_(in_metric(problem_, metric.value_or(nullptr), threads)),
-        engine_(
-            make_solver(name, problem_, metric_ ? *metric_ : problem_, seed, threads, seconds)) {}
-
-  py::dict solve(std::optional<Index> m, Index ceiling, double eps, std::int64_t sweeps,
-                 double time_limit, const std::optional<Array<std::uint8_t>>& start,
-                 const std::optional<Callback>& callback) {
-    const Index n = problem_.size();
-    const Mask first = start ? copied(*start, n, "start") : Mask{};
-    Monitor monitor(time_limit, m ? std::numeric_limits<double>::infinity() : eps,
-                    python_hook(callback));
-    Solution solution;
-    {
-      const py::gil_scoped_release release;
-      const Effort effort{sweeps, time_limit};
-      solution = m ? engine_->solve(*m, first, effort, 0.0, monitor)
-                   : solve_budget(problem_, eps, ceiling, *engine_, effort, monitor);
-    }
-    Array<std::uint8_t> mask(n);
-    std::copy(solution.mask.begin(), solution.mask.end(), mask.mutable_data());
-    py::list trace;
-    for (const TracePoint& point : monitor.trace()) {
-      trace.append(py::make_tuple(point.seconds, point.sweep, point.norm, point.removed));
-    }
-    py::dict result;
-    result["mask"] = mask;
-    result["status"] = name_of(monitor.status());
-    result["sweeps"] = monitor.sweeps();
-    result["trace"] = trace;
-    return result;
-  }
-
- private:
-  template <class T>
-  static std::vector<T> copied(const Array<T>& array, Index size, const char* name) {
-    const T* begin = vector_of(array, size, name);
-    return {begin, begin + size};
-  }
-
-  Problem problem_;
-  std::optional<Problem> metric_;
-  std::unique_ptr<FixedSizeSolver> engine_;
-};
 
 }  // namespace
 }  // namespace dprune
@@ -397,17 +283,20 @@ PYBIND11_MODULE(_core, m) {
         "proportional"_a, "m"_a,
         "Most samples removed from each group when m are removed in all; with proportional "
         "quotas the exact number.");
-  py::class_<Solver>(m, "Solver", "A problem and the solver that works on it.")
-      .def(py::init<const Rows&, const Array<double>&, const Array<double>&,
-                    std::optional<const Rows*>, double, const Array<Index>&, const Array<Index>&,
-                    bool, const Array<std::uint8_t>&, const std::string&, std::uint64_t, int,
-                    double>(),
-           "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(), "metric"_a, "reweight"_a,
-           "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
-           "protect"_a.noconvert(), "solver"_a, "seed"_a, "threads"_a, "seconds"_a,
-           py::keep_alive<1, 2>(), py::keep_alive<1, 5>())
-      .def("solve", &Solver::solve, "m"_a, "ceiling"_a, "eps"_a, "sweeps"_a, "time_limit"_a,
-           "start"_a.noconvert() = py::none(), "callback"_a = py::none(),
-           "Eq. 4 when m is given, from the mask `start`, else Eq. 3 with eps.");
+  solver_class(m).def(
+      py::init([](const Rows& rows, const Array<double>& mean, const Array<double>& squared_norms,
+                  std::optional<const Rows*> metric, double reweight, const Array<Index>& labels,
+                  const Array<Index>& floors, bool proportional, const Array<std::uint8_t>& protect,
+                  const std::string& solver, std::uint64_t seed, int threads, double seconds) {
+        return std::make_unique<Solver>(
+            problem_of(rows, mean, squared_norms, reweight, labels, floors, proportional, protect),
+            metric.value_or(nullptr), threads, [&](const Problem& problem, const Problem& walked) {
+              return make_solver(solver, problem, walked, seed, threads, seconds);
+            });
+      }),
+      "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(), "metric"_a, "reweight"_a,
+      "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a, "protect"_a.noconvert(),
+      "solver"_a, "seed"_a, "threads"_a, "seconds"_a, py::keep_alive<1, 2>(),
+      py::keep_alive<1, 5>());
   m.def("hardware_threads", &hardware_threads, "Threads this machine runs at once.");
 }

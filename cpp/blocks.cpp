@@ -10,17 +10,16 @@ namespace {
 
 // Problems up to this size are one block.
 constexpr Index kSmall = 2048;
-// A block's Gram matrix should stay in the second-level cache, and all of them in memory.
-constexpr Index kWidest = 64;
 constexpr Index kNarrowestInHaste = 16;
 // Under a time limit: the share of it that Gram matrices may take, at a cautious speed.
 constexpr double kGramShare = 0.1;
 constexpr double kProductsPerSecond = 4e10;
+// All Gram matrices should stay in memory.
 constexpr Index kMostGramNumbers = Index{1} << 27;
 
 }  // namespace
 
-Blocks::Blocks(const Problem& problem, double seconds) : problem_(problem) {
+Blocks::Blocks(const Problem& problem, double seconds, Index widest) : problem_(problem) {
   double largest = 0.0;
   for (Index i = 0; i < problem.size(); ++i) {
     if (problem.protect[i]) continue;
@@ -30,7 +29,7 @@ Blocks::Blocks(const Problem& problem, double seconds) : problem_(problem) {
   const Index n = free_rows();
   width_ = std::max<Index>(1, n);
   if (n > kSmall) {
-    width_ = kWidest;
+    width_ = widest;
     const double products = static_cast<double>(n) * static_cast<double>(problem.rows.width());
     while (width_ > kNarrowestInHaste &&
            products * static_cast<double>(width_) / kProductsPerSecond > kGramShare * seconds) {

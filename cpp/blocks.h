@@ -14,9 +14,12 @@ namespace dprune {
 
 class Blocks {
  public:
+  // A block's Gram matrix should stay in the second-level cache.
+  static constexpr Index kWidest = 64;
+
   // seconds: time there is in all; where it is short the blocks are narrower, and their matrices
   // sooner there.
-  Blocks(const Problem& problem, double seconds);
+  Blocks(const Problem& problem, double seconds, Index widest = kWidest);
 
   Index count() const { return static_cast<Index>(least_.size()); }
   Index width() const { return width_; }  // rows of the widest block

@@ -11,7 +11,7 @@
 
 namespace dprune {
 
-inline std::uint64_t mix64(std::uint64_t z) {
+constexpr std::uint64_t mix64(std::uint64_t z) {
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
   return z ^ (z >> 31);

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
 import dprune
+
+# Without the module test_device.py alone is left, and says so.
+collect_ignore_glob = [] if find_spec("dprune._cuda") else ["cuda/test_[!d]*.py"]
 
 LOADERS = {"digits": load_digits, "breast_cancer": load_breast_cancer, "wine": load_wine}
 
@@ -32,3 +37,21 @@ def digits_head(digits) -> dprune.LastLayer:
 @pytest.fixture(scope="session")
 def digits_rows(digits_head) -> dprune.InfluenceRows:
     return dprune.influence(digits_head)
+
+
+@pytest.fixture(params=["host", "host, 3 lanes", "device"])
+def machine(request):
+    """Where operations of ``cuda/`` run: the CPU in a device's place, and a device if there is one.
+
+    The 3 lanes are threads that meet at barriers.
+    """
+    from dprune import _cuda
+
+    if request.param == "host":
+        return _cuda.HostMachine()
+    if request.param == "host, 3 lanes":
+        return _cuda.HostMachine(lanes=3)
+    if not _cuda.devices():
+        pytest.skip("no CUDA device")
+    pytest.importorskip("torch")  # brings cuBLAS
+    return _cuda.DeviceMachine(0)

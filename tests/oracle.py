@@ -133,3 +133,10 @@ def influence_rows(
     H += weight_decay * np.eye(len(H))
     g = np.einsum("nc,nj->ncj", errors, h).reshape(n, -1)
     return np.linalg.solve(H, g.T).T / n
+
+
+def to_bfloat16(x):
+    """Nearest bfloat16 numbers, ties to even: their bits, and their values in float32."""
+    bits = np.ascontiguousarray(x, dtype=np.float32).view(np.uint32).astype(np.uint64)
+    upper = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return upper, (upper.astype(np.uint32) << 16).view(np.float32)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 
 def cuda_devices() -> list[str]:
     """Names of the CUDA devices that can be used; empty without the module, driver or device."""
@@ -13,7 +16,7 @@ def cuda_devices() -> list[str]:
 
 
 def check_device(device: str | None) -> None:
-    """Accept None and "cpu"; anything else is an error that says what is missing.
+    """Accept None, "cpu", and "cuda" where there is a device; else say what is missing.
 
     Nothing falls back in silence.
     """
@@ -23,4 +26,22 @@ def check_device(device: str | None) -> None:
         raise ValueError(f"device must be None, 'cpu' or 'cuda', found {device!r}")
     if not cuda_devices():
         raise RuntimeError("device='cuda' was asked for, found no usable CUDA device")
-    raise NotImplementedError("device='cuda': the solvers do not run on a GPU yet; use 'cpu'")
+
+
+def is_cuda(x: Any) -> bool:
+    """Whether x is a torch tensor on a CUDA device."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor) and bool(x.device.type == "cuda")
+
+
+def on_cuda(x: Any, device: str | None) -> bool:
+    """Whether to work on x on a CUDA device: where it lives, or where ``device`` says.
+
+    Raises
+    ------
+    ValueError
+        If it would have to leave its device: that is the caller's to do.
+    """
+    if device == "cpu" and is_cuda(x):
+        raise ValueError(f"device='cpu' was asked for, found a tensor on {x.device}; pass x.cpu()")
+    return device == "cuda" or is_cuda(x)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dprune.backend import is_cuda
+
 Float32 = npt.NDArray[np.float32]
 
 
@@ -21,6 +23,7 @@ class FactoredRows:
     ----------
     b : (n, k) float32, C-contiguous
     a : (n, d) float32, C-contiguous
+        Arrays, or both torch tensors on one CUDA device.
 
     Raises
     ------
@@ -30,32 +33,42 @@ class FactoredRows:
         If shapes do not fit.
     """
 
-    b: Float32 = field(repr=False)
-    a: Float32 = field(repr=False)
+    b: Any = field(repr=False)
+    a: Any = field(repr=False)
 
     def __post_init__(self) -> None:
         for name, factor in (("b", self.b), ("a", self.a)):
-            if not isinstance(factor, np.ndarray) or factor.dtype != np.float32:
-                found = getattr(factor, "dtype", type(factor).__name__)
+            tensor = is_cuda(factor)
+            found = str(getattr(factor, "dtype", type(factor).__name__)).removeprefix("torch.")
+            if not (tensor or isinstance(factor, np.ndarray)) or found != "float32":
                 raise TypeError(f"{name} must be a float32 array, found {found}")
-            if not factor.flags.c_contiguous:
-                raise TypeError(f"{name} must be C-contiguous, found strides {factor.strides}")
-            if factor.ndim != 2 or factor.size == 0:
-                raise ValueError(f"{name} must be a matrix, not empty, found shape {factor.shape}")
+            if not (factor.is_contiguous() if tensor else factor.flags.c_contiguous):
+                strides = factor.stride() if tensor else factor.strides
+                raise TypeError(f"{name} must be C-contiguous, found strides {strides}")
+            if factor.ndim != 2 or 0 in factor.shape:
+                raise ValueError(
+                    f"{name} must be a matrix, not empty, found shape {tuple(factor.shape)}"
+                )
+        devices = [str(f.device) if is_cuda(f) else "host" for f in (self.b, self.a)]
+        if devices[0] != devices[1]:
+            raise ValueError(f"a must be where b is ({devices[0]}), found {devices[1]}")
         if len(self.a) != len(self.b):
             raise ValueError(f"a must have as many rows as b, {len(self.b)}, found {len(self.a)}")
 
     @property
     def shape(self) -> tuple[int, int]:
         """(n, N), N = k d."""
-        return len(self.b), self.b.shape[1] * self.a.shape[1]
+        return len(self.b), int(self.b.shape[1] * self.a.shape[1])
 
     def __len__(self) -> int:
         return len(self.b)
 
     def __getitem__(self, rows: Any) -> FactoredRows:
         """Return some of the rows: a slice, a mask or an index array."""
-        return FactoredRows(np.ascontiguousarray(self.b[rows]), np.ascontiguousarray(self.a[rows]))
+        b, a = self.b[rows], self.a[rows]
+        if is_cuda(b):
+            return FactoredRows(b.contiguous(), a.contiguous())
+        return FactoredRows(np.ascontiguousarray(b), np.ascontiguousarray(a))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:

@@ -5,18 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dprune import _core
 from dprune._checks import class_labels
+from dprune.backend import is_cuda
 
 
-def last_layer_gradients(
-    features: npt.NDArray[Any],
-    probabilities: npt.NDArray[Any],
-    labels: npt.ArrayLike,
-    out: npt.NDArray[Any] | None = None,
-) -> npt.NDArray[Any]:
+def last_layer_gradients(features: Any, probabilities: Any, labels: Any, out: Any = None) -> Any:
     """Per-sample gradients of softmax cross-entropy in the last layer, all at once.
 
     ``g_i = (p_i - y_i) (x) [features_i, 1]``: the weights of class 0, its bias, the weights of
@@ -25,7 +20,8 @@ def last_layer_gradients(
     Parameters
     ----------
     features : (n, d) float32 or float64, C-contiguous
-        Inputs of the last layer.
+        Inputs of the last layer. Tensors on a CUDA device (float32 or bfloat16) stay there, and
+        so does the result.
     probabilities : (n, C), same dtype, C-contiguous
         Softmax outputs.
     labels : (n,) int
@@ -44,6 +40,10 @@ def last_layer_gradients(
     ValueError
         If shapes do not fit or a label is out of range.
     """
+    if is_cuda(features):
+        from dprune import gpu
+
+        return gpu.last_layer_gradients(features, probabilities, labels, out)
     for name, array in {"features": features, "probabilities": probabilities, "out": out}.items():
         if array is None and name == "out":
             continue

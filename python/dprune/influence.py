@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dprune._resume import Output, open_output
+from dprune.backend import check_device
 from dprune.bfloat16 import BFloat16Rows
 from dprune.curvature import Hessian
 from dprune.direct import dense_rows, direct_solver
@@ -42,6 +43,7 @@ def influence(
     *,
     dtype: str = "float32",
     leverage: bool = False,
+    device: str | None = None,
 ) -> InfluenceRows:
     """Parameter influence of every sample on the head: ``S_i = (1/n) H^-1 g_i``.
 
@@ -73,6 +75,10 @@ def influence(
         the removal of this sample alone; sums of such rows mean nothing. ``dense`` for softmax,
         ``kfac`` for squared loss.
 
+    device : {None, "cpu", "cuda"}
+        With "cuda" rows are computed on a GPU (``auto``, ``dense``, ``pcg``, and sketches of
+        them) and stay there as a float32 tensor, which :func:`dprune.prune` uses in place.
+
     Returns
     -------
     InfluenceRows
@@ -95,6 +101,15 @@ def influence(
         raise ValueError(f"method must be one of {', '.join(_METHODS)}, found {method!r}")
     if dtype not in _DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, found {dtype!r}")
+    check_device(device)
+    if device == "cuda":
+        if out is not None or leverage or dtype != "float32":
+            raise ValueError("out, leverage and dtype='bfloat16' are for device='cpu'")
+        import torch
+
+        from dprune.gpu_influence import device_influence
+
+        return device_influence(head, method, rank, torch.device("cuda"))
     reason = "asked for"
     if method == "auto":
         method, reason = choose_method(

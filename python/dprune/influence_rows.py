@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dprune.backend import is_cuda
 from dprune.bfloat16 import BFloat16Rows
 from dprune.design import Float64
 from dprune.factored import FactoredRows
@@ -22,7 +23,7 @@ class InfluenceRows:
 
     Attributes
     ----------
-    rows : (n, k (d + 1)) float32 array or BFloat16Rows; (n, rank) for a sketch
+    rows : (n, k (d + 1)) float32 array, BFloat16Rows or CUDA tensor; (n, rank) for a sketch
         ``S_i = (1/n) H^-1 g_i`` in orthonormal class contrasts (x) [features, 1]; norms and inner
         products are those of the C (d + 1) parameters. k is C - 1, and C for squared loss.
         Factored rows have none: this raises ValueError.
@@ -52,7 +53,7 @@ class InfluenceRows:
         Of a sketch: share of the rows' squared norms that lies outside P, an unbiased estimate.
     """
 
-    dense: Float32 | BFloat16Rows | None = field(repr=False)
+    dense: Any = field(repr=False)  # None where factored
     head: LastLayer = field(repr=False)
     residuals: Float64 = field(repr=False)
     approximate: bool = False
@@ -65,7 +66,7 @@ class InfluenceRows:
     left_out: float | None = None
 
     @property
-    def rows(self) -> Float32 | BFloat16Rows:
+    def rows(self) -> Any:
         """The dense matrix."""
         if self.dense is None:
             raise ValueError("these rows are factored: use factors, or np.asarray for all of them")
@@ -82,20 +83,21 @@ class InfluenceRows:
     @property
     def dtype(self) -> np.dtype[np.float32] | str:
         """float32, or ``"bfloat16"``."""
-        return np.dtype(np.float32) if self.dense is None else self.dense.dtype
+        return self.dense.dtype if isinstance(self.dense, BFloat16Rows) else np.dtype(np.float32)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        if isinstance(self.dense, np.ndarray):
-            # NumPy 1 does not know copy=None.
-            if copy is None:
-                return np.asarray(self.dense, dtype=dtype)
-            return np.array(self.dense, dtype=dtype, copy=copy)
-        if self.dense is not None:
+        if self.dense is None:
+            return FactoredRows(*factors_of(self)).__array__(dtype, copy)
+        if isinstance(self.dense, BFloat16Rows):
             return self.dense.__array__(dtype, copy)
-        return FactoredRows(*factors_of(self)).__array__(dtype, copy)
+        dense = self.dense.cpu().numpy() if is_cuda(self.dense) else self.dense
+        # NumPy 1 does not know copy=None.
+        if copy is None:
+            return np.asarray(dense, dtype=dtype)
+        return np.array(dense, dtype=dtype, copy=copy)
 
     def expand(self) -> Float32:
         """The rows in all C (d + 1) parameters, (n, C (d + 1)) float32: class by class."""

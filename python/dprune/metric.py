@@ -65,9 +65,9 @@ def metric(source: Source, seconds: float) -> Metric:
     Returns
     -------
     Metric
-        Euclidean where another one would not pay.
+        Euclidean where another one would not pay, and for rows on a GPU.
     """
-    if source.n < _LEAST_ROWS:
+    if source.n < _LEAST_ROWS or source.device != "cpu":
         return EUCLIDEAN
     if isinstance(source, FactoredSource):
         b, a = source.factors

@@ -106,8 +106,10 @@ def prune(
         Seconds after which the search ends early; it then cools faster to end cold.
     threads : int, optional
         Default all. The answer does not depend on it, time limits aside.
-    device : {None, "cpu"}
-        None: where S lives.
+    device : {None, "cpu", "cuda"}
+        None: where S lives. On a GPU S is a float32 or bfloat16 tensor, used where it is; with
+        "cuda" a host array is copied there. Only the solver "block" runs there, as a population
+        of walks.
     progress : bool, default False
         Show a progress bar (needs rich, ``pip install 'dprune[report]'``).
     callback : callable, optional
@@ -122,6 +124,10 @@ def prune(
     ------
     TypeError, ValueError
         On bad input; the message names the argument, what was found and what was expected.
+    RuntimeError
+        If ``device="cuda"`` is asked for and there is none.
+    MemoryError
+        If a GPU's memory does not suffice; the message says for what, and how much.
     KeyboardInterrupt
         On Ctrl-C, within 0.2 s.
 
@@ -194,7 +200,7 @@ class Search:
         threads = settings.threads
         self.threads = _core.hardware_threads() if threads is None else int(threads)
         self.reweight = float(settings.reweight)
-        self.source = source_of(S, self.threads)
+        self.source = source_of(S, self.threads, settings.device)
         self.rules = constraints(
             self.n, settings.groups, settings.balance, settings.min_keep, settings.protect
         )
@@ -203,7 +209,7 @@ class Search:
         self._mask: npt.NDArray[np.uint8] | None = None
         limit = math.inf if settings.time_limit is None else settings.time_limit
         self._metric = metric(self.source, limit) if settings.solver == "block" else EUCLIDEAN
-        self._engine = _core.Solver(
+        self._engine = self.source.solver(
             self.source.store,
             self.total / self.n,
             self.source.squared_norms,
@@ -269,7 +275,7 @@ class Search:
             trivial = m == 0 or most == 0 or (m is not None and m == most)
 
             def search(limit: float | None) -> dict[str, Any]:
-                return self._engine.solve(
+                solution: dict[str, Any] = self._engine.solve(
                     m,
                     bound.removed,
                     math.inf if limit is None else limit,
@@ -278,6 +284,7 @@ class Search:
                     self._mask,
                     _hook(watchers) if watchers else None,
                 )
+                return solution
 
             found = search(eps)
             norm, raw_norm = certificate(source, found["mask"], everything / n, c)
@@ -336,7 +343,7 @@ class Search:
                 "done_sweeps": found["sweeps"],
                 "time_limit": settings.time_limit,
                 "threads": self.threads,
-                "device": "cpu",
+                "device": source.device,
                 "shape": [n, source.width],
                 "dtype": source.dtype,
                 "working_copy": source.working_copy,

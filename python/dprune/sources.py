@@ -7,12 +7,13 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dprune import _core
+from dprune.backend import is_cuda, on_cuda
 from dprune.bfloat16 import BFloat16Rows
 from dprune.design import Float64
 from dprune.factored import FactoredRows
@@ -37,7 +38,11 @@ class Source(ABC):
     Attributes
     ----------
     n, width : int
-    store : _core.Rows
+    store : _core.Rows, or its twin in _cuda
+    solver : type
+        The core's, or its twin in _cuda.
+    device : str
+        Where the solver runs.
     squared_norms : (n,) float64
     head : LastLayer or None
         Where influence rows came from.
@@ -48,13 +53,16 @@ class Source(ABC):
     """
 
     dtype: str
+    device = "cpu"
     working_copy = False
+    solver: ClassVar[type[Any]] = _core.Solver
 
     def __init__(
-        self, store: _core.Rows, squared_norms: Float64, head: LastLayer | None, threads: int
+        self, store: Any, squared_norms: Float64, head: LastLayer | None, threads: int
     ) -> None:
         self.store = store
-        self.n, self.width = store.shape
+        self.n: int = store.shape[0]
+        self.width: int = store.shape[1]
         self.head = head
         self.threads = threads
         self.squared_norms = squared_norms
@@ -98,10 +106,9 @@ class Source(ABC):
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
-    @abstractmethod
     def _parts(self) -> Iterator[npt.NDArray[Any]]:
         """The numbers as given, piece by piece."""
-        ...
+        raise NotImplementedError
 
 
 class MatrixSource(Source):
@@ -154,7 +161,7 @@ class MatrixSource(Source):
         total = np.zeros(self.width)
         for block in self._float64_parts():
             total += np.einsum("ij,ij->j", block, block)
-        return total / self.n
+        return np.asarray(total / self.n)
 
     def _slices(self) -> Iterator[slice]:
         rows = max(1, _NUMBERS // self.width)
@@ -232,7 +239,7 @@ class FactoredSource(Source):
         for block in self._slices():
             b, a = self._float64(block)
             total += ((b**2).T @ (a**2)).ravel()
-        return total / self.n
+        return np.asarray(total / self.n)
 
     def _slices(self) -> Iterator[slice]:
         rows = max(1, _NUMBERS // self._factors.a.shape[1])
@@ -247,10 +254,14 @@ class FactoredSource(Source):
         yield self._factors.a
 
 
-def source_of(S: Any, threads: int) -> Source:
-    """Recognise what prune() was given."""
+def source_of(S: Any, threads: int, device: str | None = None) -> Source:
+    """Recognise what prune() was given; ``device`` "cuda" puts it on a GPU, None leaves it."""
     head = S.head if isinstance(S, InfluenceRows) else None
     rows = _as_rows(S)
+    if on_cuda(rows.b if isinstance(rows, FactoredRows) else rows, device):
+        from dprune.gpu import device_source
+
+        return device_source(rows, head, threads)
     if isinstance(rows, FactoredRows):
         return FactoredSource(rows, head, threads)
     if isinstance(rows, BFloat16Rows):
@@ -265,19 +276,18 @@ def take_rows(S: Any, rows: npt.NDArray[np.int64]) -> Any:
     return _as_rows(S)[rows]
 
 
-def _as_rows(S: Any) -> npt.NDArray[Any] | BFloat16Rows | FactoredRows:
-    """S without its wrapping, checked, not copied."""
+def _as_rows(S: Any) -> Any:
+    """S without its wrapping, checked, not copied: an array, a CUDA tensor, or rows of ours."""
     if isinstance(S, InfluenceRows):
         S = S.rows if S.factors is None else FactoredRows(*S.factors)
     if isinstance(S, (str, os.PathLike)):
         S = open_rows(S)
+    if is_cuda(S):
+        return S
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(S, torch.Tensor):
         if S.device.type != "cpu":
-            raise ValueError(
-                f"S must be on the CPU, found {S.device}: the solvers do not run on a GPU yet; "
-                "pass S.cpu()"
-            )
+            raise ValueError(f"S must be on the CPU or a CUDA device, found {S.device}")
         S = S.detach().resolve_neg().resolve_conj()
         if S.dtype == torch.bfloat16:
             S = BFloat16Rows(S.contiguous().view(torch.int16).numpy().view(np.uint16))
