@@ -129,8 +129,8 @@ Solution Annealer::solve(Index m, const Mask& start, const Effort& effort, doubl
   while (now < 1.0 && !finished()) {
     const double progress = (now - quick) / (1.0 - quick) * static_cast<double>(restarts);
     step(hottest_ * std::pow(coldest / hottest_, progress - std::floor(progress)));
-    ++done;
     now = spent();
+    ++done;
   }
   return {best.mask(), certified_norm(problem_, best.mask())};
 }
