@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "denormals.h"
+
 namespace dprune {
 namespace {
 
@@ -66,7 +68,7 @@ double Annealer::sweep(Subset& subset, double temperature, double target, Incumb
     problem_.rows.dots(&i, 1, subset.sum(), &dot);
     const double sign = subset.removed(i) ? -1.0 : 1.0;
     const double change = 2.0 * sign * static_cast<double>(dot) + problem_.squared_norms[i];
-    const double uphill = change + sign * mu_[s] + kappa * (2.0 * sign * excess + 1.0);
+    const double uphill = change + sign * temperature * mu_[s] + kappa * (2.0 * sign * excess + 1.0);
     const double probability = uphill <= 0.0 ? 1.0 : std::exp(-uphill / temperature);
     acceptance += probability;
     if (probability >= 1.0 || random_.uniform() < probability) {
@@ -79,12 +81,13 @@ double Annealer::sweep(Subset& subset, double temperature, double target, Incumb
       until_poll = proposals_per_poll_;
     }
   }
-  for (std::size_t s = 0; s < mu_.size(); ++s) mu_[s] += kappa * mean_excess[s];
+  for (std::size_t s = 0; s < mu_.size(); ++s) mu_[s] += kStiffness * mean_excess[s];
   return acceptance / static_cast<double>(free_.size());
 }
 
 Solution Annealer::solve(Index m, const Mask& start, const Effort& effort, double target,
                          Monitor& monitor) {
+  const FlushDenormals flush;
   random_ = Random(seed_, ++solves_);
   const Bounds bounds = problem_.quotas.bounds(m);
   Mask first = start;

@@ -15,6 +15,7 @@
 #include "anneal.h"
 #include "block_anneal.h"
 #include "budget.h"
+#include "coarse_rows.h"
 #include "dense_rows.h"
 #include "factored_rows.h"
 #include "gradients.h"
@@ -165,6 +166,23 @@ Array<float> row_gram(const Rows& rows, const Array<Index>& block) {
   return K;
 }
 
+// As a cold walk reads the rows.
+Array<float> coarse_dots_py(const Rows& rows, const Array<Index>& block, const Array<float>& u) {
+  const Index* first = block_of(block, rows);
+  const float* vector = vector_of(u, rows.width(), "u");
+  Array<float> r(block.size());
+  float* out = r.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    CoarseRows coarse(rows, block.size());
+    coarse.fill(0, first, block.size());
+    CoarseRows::Rounded rounded;
+    coarse.round(vector, rounded);
+    coarse.dots(0, block.size(), rounded, out);
+  }
+  return r;
+}
+
 Array<float> row_dots(const Rows& rows, const Array<Index>& block, const Array<float>& u) {
   const Index* first = block_of(block, rows);
   const float* vector = vector_of(u, rows.width(), "u");
@@ -260,6 +278,8 @@ PYBIND11_MODULE(_core, m) {
       .def("gram", &row_gram, "block"_a.noconvert(), "Inner products of these rows, float32.")
       .def("dots", &row_dots, "block"_a.noconvert(), "u"_a.noconvert(),
            "Inner products of these rows with u, float32.")
+      .def("coarse_dots", &coarse_dots_py, "block"_a.noconvert(), "u"_a.noconvert(),
+           "The same with the rows in eight bits.")
       .def("add", &add_rows_py, "block"_a.noconvert(), "signs"_a.noconvert(), "u"_a.noconvert(),
            "u += sum_a signs[a] S_i, i = block[a].");
   dense_rows<float, float>(m, "DenseRows", "Rows of a float32 matrix, not copied.");
@@ -285,18 +305,21 @@ PYBIND11_MODULE(_core, m) {
         "quotas the exact number.");
   solver_class(m).def(
       py::init([](const Rows& rows, const Array<double>& mean, const Array<double>& squared_norms,
-                  std::optional<const Rows*> metric, double reweight, const Array<Index>& labels,
-                  const Array<Index>& floors, bool proportional, const Array<std::uint8_t>& protect,
-                  const std::string& solver, std::uint64_t seed, int threads, double seconds) {
+                  std::optional<const Rows*> metric,
+                  const std::optional<Array<double>>& metric_mean, double reweight,
+                  const Array<Index>& labels, const Array<Index>& floors, bool proportional,
+                  const Array<std::uint8_t>& protect, const std::string& solver, std::uint64_t seed,
+                  int threads, double seconds) {
         return std::make_unique<Solver>(
             problem_of(rows, mean, squared_norms, reweight, labels, floors, proportional, protect),
-            metric.value_or(nullptr), threads, [&](const Problem& problem, const Problem& walked) {
+            metric.value_or(nullptr), metric_mean, threads,
+            [&](const Problem& problem, const Problem& walked) {
               return make_solver(solver, problem, walked, seed, threads, seconds);
             });
       }),
-      "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(), "metric"_a, "reweight"_a,
-      "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a, "protect"_a.noconvert(),
-      "solver"_a, "seed"_a, "threads"_a, "seconds"_a, py::keep_alive<1, 2>(),
-      py::keep_alive<1, 5>());
+      "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(), "metric"_a,
+      "metric_mean"_a.noconvert(), "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(),
+      "proportional"_a, "protect"_a.noconvert(), "solver"_a, "seed"_a, "threads"_a, "seconds"_a,
+      py::keep_alive<1, 2>(), py::keep_alive<1, 5>());
   m.def("hardware_threads", &hardware_threads, "Threads this machine runs at once.");
 }

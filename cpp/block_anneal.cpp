@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cooling.h"
+#include "denormals.h"
 #include "kernels.h"
 #include "parallel.h"
 #include "rng.h"
@@ -21,6 +22,9 @@ namespace {
 // Passes over a block at one visit; fewer where so many flips were accepted, per row.
 constexpr int kPasses = 4;
 constexpr double kFlipsPerVisit = 0.3;
+// A walk that accepts fewer flips a row reads the rows in eight bits (coarse_rows.h), and exactly
+// those whose flip looks worth it.
+constexpr double kCold = 0.1;
 // The fall that looks for the freezing point: temperature from sweep to sweep, and the share of
 // proposals accepted there.
 constexpr double kFall = 0.6;
@@ -31,6 +35,15 @@ constexpr double kRange = 1e-10;
 constexpr double kQuickShare = 0.4;
 constexpr double kSmallerRows = 0.1;
 constexpr double kFreezing = 1.0 / 40.0;
+// At temperature T the rows not yet frozen hold about T/2 of ||u||^2 in each dimension: below this
+// share of what the frozen ones have left over, nothing more is to be had.
+constexpr double kNegligible = 0.001;
+// Where the squared norms of all but the smallest rows are within this factor, there is nothing to
+// look for: the fall goes from one to the other multiple of the freezing temperature expected. So
+// it does where the budget does not allow looking.
+constexpr double kAlike = 16.0;
+constexpr double kFrom = 2.5;
+constexpr double kTo = 0.6;
 // Above this multiple of that temperature the smaller rows do not take part yet (cooling.h), and a
 // standstill of the others says nothing.
 constexpr double kInPlay = 800.0;
@@ -110,6 +123,8 @@ class BlockAnnealer::Walk {
     field_.assign(lanes, 0.0F);
     sign_.assign(lanes, 0.0F);
     cost_.assign(lanes, 0.0F);
+    rough_.assign(lanes, 0.0F);
+    exact_.assign(lanes, 0);
     odd_.assign(lanes, 0);
     rows_.assign(lanes, 0);
     strata_.assign(lanes, 0);
@@ -135,19 +150,29 @@ class BlockAnnealer::Walk {
     for (Index k = count - 1; k > 0; --k) std::swap(order_[k], order_[random_.below(k + 1)]);
     Sweep sweep;
     for (Index k = 0; k < count && !reached() && !stop(); ++k) {
-      if (threads > 1 && k % (kAhead * threads) == 0) {
+      if (threads > 1 && !cold_ && k % (kAhead * threads) == 0) {
         blocks_.prepare(order_.data() + k, std::min(kAhead * threads, count - k), threads);
       }
       if (k + 1 < count) {
         metric_.rows.prefetch(blocks_.rows(order_[k + 1]), blocks_.size(order_[k + 1]));
       }
-      visit(order_[k], temperature, stiffness * temperature, sweep);
+      visit(order_[k], temperature, stiffness, sweep);
     }
+    cold_ = blocks_.has_coarse() &&
+            static_cast<double>(sweep.accepted) < kCold * static_cast<double>(sweep.rows);
     if (++sweeps_ % kSweepsPerRefresh == 0) {
       subset_.refresh();
+      rounded_ = false;
       if (judged_) judged_->refresh();
     }
     return sweep;
+  }
+
+  // Whether rows that are still in play at this temperature cannot matter any more.
+  bool negligible(double temperature) const {
+    const auto dimensions =
+        static_cast<double>(std::min(metric_.rows.width(), blocks_.free_rows()));
+    return dimensions * temperature / 2.0 < kNegligible * subset_.energy();
   }
 
   // The walk's last state, brought onto the quotas, may be better than what it met on them.
@@ -198,22 +223,31 @@ class BlockAnnealer::Walk {
  private:
   static constexpr Index kLane = 16;
 
-  void visit(Index block, double temperature, double kappa, Sweep& sweep) {
+  void visit(Index block, double temperature, double stiffness, Sweep& sweep) {
+    const double kappa = stiffness * temperature;
     const Quotas& quotas = problem_.quotas;
     const Index* row = blocks_.rows(block);
     const Index size = blocks_.size(block);
-    const float* K = blocks_.gram(block);
+    const float* K = cold_ ? nullptr : blocks_.gram(block);
 
     // What one more flip in a stratum gains or costs besides the change of ||u||^2.
     const auto pull = [&](Index s) {
-      return mu_[s] + 2.0 * kappa * static_cast<double>(subset_.excess(s));
+      return temperature * mu_[s] + 2.0 * kappa * static_cast<double>(subset_.excess(s));
     };
-    metric_.rows.dots(row, size, subset_.sum(), field_.data());
+    if (cold_) {
+      if (!rounded_) blocks_.round(subset_.sum(), u_);
+      rounded_ = true;
+      blocks_.coarse_dots(block, u_, rough_.data());
+      std::copy_n(rough_.data(), size, field_.data());
+    } else {
+      metric_.rows.dots(row, size, subset_.sum(), field_.data());
+    }
     for (Index a = 0; a < size; ++a) {
       strata_[a] = quotas.stratum(row[a]);
       field_[a] = static_cast<float>(2.0 * static_cast<double>(field_[a]) + pull(strata_[a]));
       sign_[a] = subset_.removed(row[a]) ? -1.0F : 1.0F;
-      cost_[a] = K[a * size + a] + static_cast<float>(kappa);
+      cost_[a] = static_cast<float>(metric_.squared_norms[row[a]] + kappa);
+      exact_[a] = cold_ ? 0 : 1;
       odd_[a] = 0;
     }
     for (Index a = size; a % kLane != 0; ++a) {  // beyond the block: never accepted
@@ -234,8 +268,16 @@ class BlockAnnealer::Walk {
       };
       for (Index a = next(0); a < size; a = next(a + 1)) {
         if (!subset_.admissible(row[a])) continue;
+        if (!exact_[a]) {  // make it so, and look again
+          float r = 0.0F;
+          metric_.rows.dots(row + a, 1, subset_.sum(), &r);
+          field_[a] += 2.0F * (r - rough_[a]);
+          exact_[a] = 1;
+          if (next(a) != a) continue;
+        }
+        if (K == nullptr) K = blocks_.gram(block);
         const auto sign = static_cast<double>(sign_[a]);
-        const double change = static_cast<double>(K[a * size + a]) +
+        const double change = metric_.squared_norms[row[a]] +
                               sign * (static_cast<double>(field_[a]) - pull(strata_[a]));
         axpy(2.0F * sign_[a], K + a * size, field_.data(), size);
         const auto stiffer = static_cast<float>(2.0 * sign * kappa);
@@ -261,6 +303,7 @@ class BlockAnnealer::Walk {
       cost_[changes++] = -sign_[a];
     }
     subset_.add(rows_.data(), cost_.data(), changes);
+    if (changes > 0) rounded_ = false;
     if (candidate) best_.offer(subset_, slack_);
     if (judged_ && changes > 0) {
       for (Index k = 0; k < changes; ++k) judged_->toggle(rows_[k], 0.0);
@@ -270,7 +313,7 @@ class BlockAnnealer::Walk {
     }
     const double share = static_cast<double>(size) / static_cast<double>(blocks_.free_rows());
     for (std::size_t s = 0; s < mu_.size(); ++s) {
-      mu_[s] += share * kappa * static_cast<double>(subset_.excess(static_cast<Index>(s)));
+      mu_[s] += share * stiffness * static_cast<double>(subset_.excess(static_cast<Index>(s)));
     }
   }
 
@@ -284,11 +327,18 @@ class BlockAnnealer::Walk {
   std::optional<Subset> judged_;  // the same one in that of the problem, where they differ
   Incumbent best_;
   Random random_;
-  std::vector<double> mu_;  // multiplier of each stratum's excess
+  // The multiplier of each stratum's excess in units of the temperature, with which it falls: rows
+  // far below the temperature would all follow one that lags behind.
+  std::vector<double> mu_;
   std::int64_t sweeps_ = 0;
   std::vector<Index> order_;
+  bool cold_ = false;     // rows are read in eight bits
+  bool rounded_ = false;  // u_ is the running sum
+  CoarseRows::Rounded u_;
   // Of the block visited: 2 <S_i, u> with the strata's pull, sign of the next flip, K_ii.
   std::vector<float> field_, sign_, cost_;
+  std::vector<float> rough_;  // <S_i, u> as read in eight bits, to start from
+  std::vector<std::uint8_t> exact_;
   std::vector<std::uint8_t> odd_;  // flipped an odd number of times
   std::vector<Index> rows_;
   std::vector<Index> strata_;
@@ -301,11 +351,14 @@ BlockAnnealer::BlockAnnealer(const Problem& problem, const Problem& metric, std:
       // Hot enough that the largest rows move too: real heads have rows of 100 times the mean.
       // Among few rows each meets the full length of the others.
       hottest_(problem.size() <= kFewRows ? largest(metric)
-                                          : std::max(0.05 * mean(metric), 0.03 * largest(metric))),
+                                          : std::max(0.05 * mean(metric), 0.15 * largest(metric))),
       likely_(std::min(hottest_, freezing(metric))),
       blocks_(metric, seconds),
       seed_(seed),
-      threads_(threads) {}
+      threads_(threads) {
+  // A small problem is walked far deeper.
+  alike_ = blocks_.count() > 1 && largest(metric) * kFreezing < kAlike * likely_;
+}
 
 Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, double target,
                               Monitor& monitor) {
@@ -325,6 +378,7 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
   // Walks after the first that reached the target are not needed: the answer is that one's.
   std::atomic<Index> first_reached{walks};
   const auto run = [&](Index number) {
+    const FlushDenormals flush;
     Random random(seed_, solves_ * kMostWalks + static_cast<std::uint64_t>(number));
     Mask first = number == 0 ? start : Mask{};
     repair(problem_, bounds, m, first, random);
@@ -357,33 +411,28 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
     double coldest = hottest_;
     bool frozen = false;
     double share = 0.0;
-    while (!over() && !frozen && share < 1.0 && coldest > kRange * hottest_) {
+    while (!alike_ && !over() && !frozen && share < 1.0 && coldest > kRange * hottest_) {
       const auto done = sweep(coldest);
       // Two flips of a sweep may be the multipliers' doing, at any temperature.
       frozen =
-          coldest < kInPlay * likely_ &&
-          static_cast<double>(done.accepted) <= 2.0 + kFrozen * static_cast<double>(done.proposals);
+          walk.negligible(coldest) ||
+          (coldest < kInPlay * likely_ && static_cast<double>(done.accepted) <=
+                                              2.0 + kFrozen * static_cast<double>(done.proposals));
       share = spent() / kQuickShare;
       if (!frozen) {
         coldest = std::min(kFall * coldest, hottest_ * std::pow(likely_ / hottest_, share));
       }
     }
-    if (share < 1.0) {
-      const Cooling cooling(blocks_, hottest_, coldest);
-      const double quick = spent();
-      double now = quick;
-      while (!over() && now < 1.0) {
-        const double progress = (now - quick) / (1.0 - quick);
-        const double late =
-            many ? std::max(0.0, (progress - kStiffFrom) / (1.0 - kStiffFrom)) : 0.0;
-        sweep(cooling.temperature(progress), kStiffness * std::pow(kStiffer, late));
-        now = spent();
-      }
-    } else {  // no time for a second fall: this one goes on
-      while (!over() && spent() < 1.0) {
-        sweep(coldest);
-        coldest *= kFall;
-      }
+    const bool guess = alike_ || share >= 1.0;
+    const Cooling cooling(blocks_, guess ? std::min(hottest_, kFrom * likely_) : hottest_,
+                          guess ? std::min(coldest, kTo * likely_) : coldest);
+    const double quick = spent();
+    double now = quick;
+    while (!over() && now < 1.0) {
+      const double progress = (now - quick) / (1.0 - quick);
+      const double late = many ? std::max(0.0, (progress - kStiffFrom) / (1.0 - kStiffFrom)) : 0.0;
+      sweep(cooling.temperature(progress), kStiffness * std::pow(kStiffer, late));
+      now = spent();
     }
     if (!over()) walk.settle(monitor);
     if (n > 1 && !over()) walk.finish(visited, monitor);

@@ -11,17 +11,20 @@
 // several passes over its block and then adds its net flips to u.
 //
 // Sizes and quotas: the penalty kappa e_s^2 of a stratum s with excess e_s, and its multiplier
-// mu_s, as in anneal.h; an accepted flip shifts the fields of its stratum by 2 s kappa. Group caps
-// are looked at when a flip is accepted.
+// T mu_s, as in anneal.h; an accepted flip shifts the fields of its stratum by 2 s kappa. Group
+// caps are looked at when a flip is accepted.
 //
 // The metric: the walk may go by u^T M u in place of ||u||^2. It freezes at a temperature in
 // proportion to tr(M C), C the rows' covariance, and leaves u with covariance (T/2) M^-1, so that
 // ||u||^2 ends near tr(M^-1) tr(M C), which M = C^(-1/2) makes least (python/dprune/metric.py). The
 // rows in that metric come as a second problem; subsets are judged in the first.
 //
-// Temperature (cooling.h): a quick fall finds where the walk freezes, one slow fall follows, and an
-// exact search for the best swap ends it (swaps.h). Small problems, where a walk can get stuck,
-// are walked several times, in parallel.
+// Temperature (cooling.h): where rows are alike it is known where the walk freezes; else a quick
+// fall finds out. One slow fall follows, and an exact search for the best swap ends it (swaps.h).
+// Small problems, where a walk can get stuck, are walked several times, in parallel.
+//
+// Reading: a walk that accepts little reads the rows in eight bits and looks exactly only at those
+// that may flip (coarse_rows.h).
 #pragma once
 
 #include <memory>
@@ -46,7 +49,8 @@ class BlockAnnealer final : public FixedSizeSolver {
   const Problem& problem_;
   const Problem& metric_;
   double hottest_;
-  double likely_;  // where it may freeze
+  double likely_;       // where it may freeze
+  bool alike_ = false;  // and surely does
   Blocks blocks_;
   std::uint64_t seed_;
   int threads_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "denormals.h"
 #include "parallel.h"
 
 namespace dprune {
@@ -60,6 +61,8 @@ Blocks::Blocks(const Problem& problem, double seconds, Index widest) : problem_(
   kept_ = n <= kSmall || n * width_ <= 2 * kMostGramNumbers;
   grams_.reset(new float[static_cast<std::size_t>((kept_ ? n : width_) * width_)]);
   known_.assign(count(), 0);
+  if (count() > 1 && problem.rows.explicit_in_memory()) coarse_.emplace(problem.rows, n);
+  filled_.assign(count(), 0);
 }
 
 Index Blocks::size(Index block) const { return std::min(width_, free_rows() - block * width_); }
@@ -77,9 +80,19 @@ const float* Blocks::gram(Index block) {
   return K;
 }
 
+void Blocks::coarse_dots(Index block, const CoarseRows::Rounded& u, float* r) {
+  const Index first = block * width_;
+  if (!filled_[block]) {
+    coarse_->fill(first, rows(block), size(block));
+    filled_[block] = 1;
+  }
+  coarse_->dots(first, size(block), u, r);
+}
+
 void Blocks::prepare(const Index* blocks, Index count, int threads) {
   if (!kept_) return;
   parallel_ranges(count, threads, [&](Index begin, Index end) {
+    const FlushDenormals flush;
     for (Index k = begin; k < end; ++k) gram(blocks[k]);
   });
 }

@@ -19,6 +19,7 @@ class DenseRows : public Rows {
 
   Index size() const override { return S_.rows; }
   Index width() const override { return S_.cols; }
+  bool explicit_in_memory() const override { return !this->sequential(); }
   void gram(const Index* block, Index count, float* K) const override;
   void dots(const Index* block, Index count, const float* u, float* r) const override;
   void add(const Index* block, const float* signs, Index count, float* u) const override;

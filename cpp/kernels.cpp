@@ -129,6 +129,15 @@ DPRUNE_INLINE float dot_of(const T* a, const float* b, Index size) {
   return result;
 }
 
+// To the nearest, ties away from zero.
+template <class T>
+DPRUNE_INLINE void round_numbers_of(const float* x, float factor, T* rounded, Index size) {
+  for (Index j = 0; j < size; ++j) {
+    const float y = factor * x[j];
+    rounded[j] = static_cast<T>(static_cast<std::int32_t>(y < 0.0F ? y - 0.5F : y + 0.5F));
+  }
+}
+
 template <Index kRows, class T>
 DPRUNE_INLINE void add_some(const T* const* rows, const float* weights, float* u, Index size) {
   Index j = 0;
@@ -376,6 +385,31 @@ DPRUNE_CLONES float dot(const float* a, const float* b, Index size) { return dot
 DPRUNE_CLONES float dot(const Half* a, const float* b, Index size) { return dot_of(a, b, size); }
 DPRUNE_CLONES float dot(const BFloat16* a, const float* b, Index size) {
   return dot_of(a, b, size);
+}
+
+DPRUNE_CLONES float coarse_dot(const std::int8_t* a, const std::int16_t* b, Index size) {
+  // The sum of so many products fits into 32 bits.
+  constexpr Index kPiece = 512;
+  constexpr Index kLine = 64;
+  float total = 0.0F;
+  for (Index first = 0; first < size; first += kPiece) {
+    const Index end = first + kPiece < size ? first + kPiece : size;
+    // Left alone, the processor fetches too little ahead: 5-6 GB/s in place of 8-9.
+    for (Index j = first; j < end; j += kLine) __builtin_prefetch(a + j + kCoarseAhead);
+    std::int32_t sum = 0;
+    // Both as 16 bits: one instruction multiplies and adds pairs of those.
+    for (Index j = first; j < end; ++j) sum += static_cast<std::int16_t>(a[j]) * b[j];
+    total += static_cast<float>(sum);
+  }
+  return total;
+}
+
+DPRUNE_CLONES void round_numbers(const float* x, float factor, std::int8_t* rounded, Index size) {
+  round_numbers_of(x, factor, rounded, size);
+}
+
+DPRUNE_CLONES void round_numbers(const float* x, float factor, std::int16_t* rounded, Index size) {
+  round_numbers_of(x, factor, rounded, size);
 }
 
 DPRUNE_CLONES void add_rows(const float* const* rows, const float* weights, Index count, float* u,

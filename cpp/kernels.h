@@ -6,6 +6,8 @@
 // processor can: their last bits, and so block annealing's walk, can differ between processors.
 #pragma once
 
+#include <cstdint>
+
 #include "half.h"
 #include "matrix.h"
 
@@ -15,6 +17,13 @@ namespace dprune {
 float dot(const float* a, const float* b, Index size);
 float dot(const Half* a, const float* b, Index size);
 float dot(const BFloat16* a, const float* b, Index size);
+
+// sum_j a_j b_j in whole numbers, |b_j| < 2^14; and the rounding that gives them, round(factor x).
+// Fetches ahead what is so far behind the numbers a, which must belong to them.
+constexpr Index kCoarseAhead = 4096;
+float coarse_dot(const std::int8_t* a, const std::int16_t* b, Index size);
+void round_numbers(const float* x, float factor, std::int8_t* rounded, Index size);
+void round_numbers(const float* x, float factor, std::int16_t* rounded, Index size);
 
 // u += sum_a weights[a] rows[a], in this order.
 void add_rows(const float* const* rows, const float* weights, Index count, float* u, Index size);

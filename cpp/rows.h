@@ -19,6 +19,8 @@ class Rows {
   virtual Index width() const = 0;  // N
   // Whether rows are far cheaper to read in order than at random.
   virtual bool sequential() const { return false; }
+  // Whether a row takes N numbers of memory, so that keeping it in eight bits too adds little.
+  virtual bool explicit_in_memory() const { return false; }
   // Says that these rows will be asked for soon.
   virtual void prefetch(const Index* block, Index count) const {
     static_cast<void>(block);

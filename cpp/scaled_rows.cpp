@@ -1,5 +1,6 @@
 #include "scaled_rows.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -65,16 +66,14 @@ void ScaledRows::add_groups(const Index* labels, MatrixView<double> sums, int th
 }
 
 void ScaledRows::squared_norms(double* q, int threads) const {
-  constexpr Index kBatch = 16;
+  const float one = 1.0F;
   parallel_ranges(size(), threads, [&](Index begin, Index end) {
-    std::vector<Index> block(kBatch);
-    for (Index first = begin; first < end; first += kBatch) {
-      const Index count = first + kBatch < end ? kBatch : end - first;
-      for (Index a = 0; a < count; ++a) block[a] = first + a;
-      const auto rows = gather(block.data(), count);
-      for (Index a = 0; a < count; ++a) {
-        q[first + a] = squared_norm(rows.data() + a * width(), width());
-      }
+    std::vector<float> row(static_cast<std::size_t>(width()));
+    for (Index i = begin; i < end; ++i) {
+      std::fill(row.begin(), row.end(), 0.0F);
+      rows_.add(&i, &one, 1, row.data());
+      multiply(scale_, row.data());
+      q[i] = squared_norm(row.data(), width());
     }
   });
 }

@@ -17,6 +17,7 @@ class ScaledRows final : public Rows {
   Index size() const override { return rows_.size(); }
   Index width() const override { return rows_.width(); }
   bool sequential() const override { return rows_.sequential(); }
+  bool explicit_in_memory() const override { return rows_.explicit_in_memory(); }
   void prefetch(const Index* block, Index count) const override { rows_.prefetch(block, count); }
   void gram(const Index* block, Index count, float* K) const override;
   void dots(const Index* block, Index count, const float* u, float* r) const override;

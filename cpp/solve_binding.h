@@ -80,20 +80,19 @@ inline Problem problem_of(const Rows& rows, const Array<double>& mean,
 }
 
 // The same problem with its rows in another metric, if there is one.
-inline std::optional<Problem> in_metric(const Problem& problem, const Rows* metric, int threads) {
+inline std::optional<Problem> in_metric(const Problem& problem, const Rows* metric,
+                                        const std::optional<Array<double>>& mean, int threads) {
   if (metric == nullptr) return std::nullopt;
   const Rows& rows = *metric;
   const Index n = rows.size();
   require(n == problem.size(), "metric must have as many rows as rows");
+  require(mean.has_value(), "metric_mean must be given with metric");
   Problem other{rows,
-                std::vector<double>(static_cast<std::size_t>(rows.width()), 0.0),
+                copied(*mean, rows.width(), "metric_mean"),
                 std::vector<double>(static_cast<std::size_t>(n)),
                 problem.reweight,
                 problem.quotas,
                 problem.protect};
-  const std::vector<Index> one(static_cast<std::size_t>(n), 0);
-  rows.add_groups(one.data(), {other.mean.data(), 1, rows.width()}, threads);
-  for (double& x : other.mean) x /= static_cast<double>(n);
   rows.squared_norms(other.squared_norms.data(), threads);
   return other;
 }
@@ -105,9 +104,10 @@ class Solver {
   // make_engine(problem, walked) gives the FixedSizeSolver; walked is the problem in the metric, or
   // the problem itself.
   template <class MakeEngine>
-  Solver(Problem problem, const Rows* metric, int threads, const MakeEngine& make_engine)
+  Solver(Problem problem, const Rows* metric, const std::optional<Array<double>>& metric_mean,
+         int threads, const MakeEngine& make_engine)
       : problem_(std::move(problem)),
-        metric_(in_metric(problem_, metric, threads)),
+        metric_(in_metric(problem_, metric, metric_mean, threads)),
         engine_(make_engine(problem_, metric_ ? *metric_ : problem_)) {}
 
   py::dict solve(std::optional<Index> m, Index ceiling, double eps, std::int64_t sweeps,

@@ -360,20 +360,22 @@ PYBIND11_MODULE(_cuda, m) {
   // In no metric but the rows' own.
   solver_class(m).def(
       py::init([](const ChainRows& rows, const Array<double>& mean,
-                  const Array<double>& squared_norms, const py::none& /*metric*/, double reweight,
-                  const Array<Index>& labels, const Array<Index>& floors, bool proportional,
-                  const Array<std::uint8_t>& protect, const std::string& solver, std::uint64_t seed,
-                  int threads, double /*seconds*/, Index chains) {
+                  const Array<double>& squared_norms, const py::none& /*metric*/,
+                  const py::none& /*metric_mean*/, double reweight, const Array<Index>& labels,
+                  const Array<Index>& floors, bool proportional, const Array<std::uint8_t>& protect,
+                  const std::string& solver, std::uint64_t seed, int threads, double /*seconds*/,
+                  Index chains) {
         require(solver == "block", "solver must be 'block' on a GPU, found '" + solver + "'");
         return std::make_unique<Solver>(
             problem_of(rows, mean, squared_norms, reweight, labels, floors, proportional, protect),
-            nullptr, threads, [&](const Problem& problem, const Problem& /*walked*/) {
+            nullptr, std::nullopt, threads, [&](const Problem& problem, const Problem& /*walked*/) {
               return std::make_unique<BlockAnnealer>(problem, rows, seed, chains);
             });
       }),
-      "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(), "metric"_a, "reweight"_a,
-      "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a, "protect"_a.noconvert(),
-      "solver"_a, "seed"_a, "threads"_a, "seconds"_a, "chains"_a = 0, py::keep_alive<1, 2>());
+      "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(), "metric"_a, "metric_mean"_a,
+      "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
+      "protect"_a.noconvert(), "solver"_a, "seed"_a, "threads"_a, "seconds"_a, "chains"_a = 0,
+      py::keep_alive<1, 2>());
   m.def("resample", &resample, "energies"_a, "beta_step"_a, "uniform"_a,
         "The chain that takes each chain's place.");
   m.def("walk", &walk, "machine"_a, "K"_a.noconvert(), "dots"_a.noconvert(), "mask"_a.noconvert(),

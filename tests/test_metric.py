@@ -23,8 +23,14 @@ def rotation(width):
     return q.astype(np.float32)
 
 
+def found(S, seconds=math.inf):
+    source = source_of(S, 1)
+    total = source.group_sums(np.zeros(source.n, dtype=np.int64), 1)[0]
+    return metric(source, total / source.n, seconds)
+
+
 def kind(S, seconds=math.inf):
-    return metric(source_of(S, 1), seconds).kind
+    return found(S, seconds).kind
 
 
 def test_kinds():
@@ -45,14 +51,35 @@ def test_rows_in_the_metric_are_rows_by_the_fourth_root(turned):
     S = rows(20_000, 12, 2.0)
     if turned:
         S = np.ascontiguousarray(S @ rotation(12))
-    found = metric(source_of(S, 1), math.inf)
-    assert found.store is not None
+    walked = found(S)
+    assert walked.store is not None
     # Inner products with the unit vectors, through the store's own calls.
     sums = np.zeros((len(S) // 10, 12))
-    found.store.add_groups(np.where(np.arange(len(S)) % 10, -1, np.arange(len(S)) // 10), sums, 1)
+    walked.store.add_groups(np.where(np.arange(len(S)) % 10, -1, np.arange(len(S)) // 10), sums, 1)
     s = np.sqrt(np.linalg.eigvalsh(sums.T @ sums / len(sums))[::-1])
     expected = np.sqrt(np.arange(1, 13) ** -1.0)
     np.testing.assert_allclose(s / s[0], expected, rtol=0.1)
+
+
+def test_mean_in_the_metric_is_the_mean_of_its_rows():
+    S = rows(3000, 40, 1.5) + 0.3
+    factored = dprune.FactoredRows(rows(3000, 5, 1.0, 2) + 0.1, rows(3000, 20, 1.5, 3) + 0.2)
+    for given in (S, np.ascontiguousarray(S @ rotation(40)), factored):
+        walked = found(given)
+        assert walked.store is not None
+        assert walked.mean is not None
+        sums = np.zeros((1, walked.store.shape[1]))
+        walked.store.add_groups(np.zeros(3000, dtype=np.int64), sums, 1)
+        scale = np.abs(walked.mean).max()
+        np.testing.assert_allclose(walked.mean, sums[0] / 3000, atol=1e-5 * scale)
+
+
+def test_no_metric_where_large_rows_lie_in_other_directions_than_small_ones():
+    length = np.exp(2 * np.random.default_rng(5).standard_normal((4000, 1))).astype(np.float32)
+    steep = rows(4000, 60, 1.5)
+    assert kind(steep * length) == "scaled"  # the same directions at every length
+    large = length > 1
+    assert kind(np.where(large, steep, steep[:, ::-1]) * length) == "euclidean"
 
 
 def test_scaled_rows_are_the_scaled_matrix():

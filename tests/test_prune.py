@@ -170,7 +170,7 @@ def test_golden_value():
     """Pins the random stream and the walk: a change here changes every user's answers."""
     S = np.add.outer(np.arange(40) ** 2, 7 * np.arange(5)) % 23 - 11.0
     r = dprune.prune(S.astype(np.float32), m=12, seed=1, sweeps=3, solver="anneal")
-    assert r.removed.tolist() == [1, 4, 6, 8, 13, 14, 15, 25, 29, 30, 31, 33]
+    assert r.removed.tolist() == [1, 3, 6, 8, 13, 15, 25, 27, 28, 29, 32, 35]
 
 
 @pytest.mark.parametrize(

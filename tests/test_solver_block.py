@@ -110,6 +110,22 @@ def test_same_bits_on_any_threads(shape):
     assert all((mask == masks[0]).all() for mask in masks[1:])
 
 
+def test_heavy_tailed_rows_end_far_below_the_plain_walk():
+    """The strata's multipliers fall with the temperature: rows far below it would follow them."""
+    S = rows(4000, 200, heavy=3.0)
+    block = dprune.prune(S, fraction=0.3, sweeps=100)
+    plain = dprune.prune(S, fraction=0.3, sweeps=100, solver="anneal")
+    assert block.norm < 0.5 * plain.norm
+
+
+def test_denormal_numbers_are_the_callers_again():
+    S = rows(3000, 30)
+    S[:, 7] = 1e-30  # products of two such are denormal
+    r = dprune.prune(S, fraction=0.3, sweeps=5, solver="anneal")
+    assert dprune.prune(S, fraction=0.3, sweeps=50).norm < r.random_norm
+    assert np.float32(1e-30) * np.float32(1e-10) > 0.0
+
+
 @pytest.mark.parametrize("reweight", [0.0, 0.5, 1.0])
 def test_quotas_hold_where_classes_differ_in_the_mean(reweight):
     rng = np.random.default_rng(0)

@@ -10,6 +10,10 @@ where it is ``(sum_j s_j)^2`` in place of ``N sum_j s_j^2``, s_j^2 being C's eig
 steeper the spectrum, the more is gained. The rows in this metric are ``S C^(-1/4)``. Where columns
 are all but uncorrelated, C's diagonal is enough, and nothing is copied; factored rows keep their
 form under the fourth roots of their factors' second moments.
+
+With heavy-tailed rows C is that of the large ones, and the walk is about the small ones by the time
+it freezes. Heads of well-fitted networks are like that, and their large rows lie in other
+directions than their small ones: there no metric helps, whichever rows it is taken from.
 """
 
 from __future__ import annotations
@@ -31,6 +35,11 @@ _LEAST_FOR_C = 4096
 _ROWS_PER_COLUMN = 4
 # Columns are uncorrelated enough when C's diagonal holds this share of its squared entries.
 _DIAGONAL = 0.7
+# Norms are uneven where the median of their squares is below this share of the mean. Large and
+# small rows, so many in all, must then share their directions to this degree (1: wholly).
+_UNEVEN = 0.25
+_HALVES = 2048
+_ALIKE = 0.97
 # The metric must promise this factor on ||u||^2.
 _WORTH = 0.9
 # Widest rows that are rotated; operations and numbers a second to count on.
@@ -38,7 +47,7 @@ _WIDEST = 4096
 _SPEED = 2e10
 _READING = 2e9
 # Share of a time limit that setting up the metric may take.
-_SHARE = 0.1
+_SHARE = 0.15
 # Eigenvalues below this share of the largest count as this share.
 _FLOOR = 1e-8
 
@@ -47,18 +56,21 @@ class Metric(NamedTuple):
     """Rows in the metric of the walk; without a store, those of the problem themselves."""
 
     store: _core.Rows | None
+    mean: Float64 | None  # of those rows
     kind: str  # "euclidean", "scaled", "rotated" or "factored"
 
 
-EUCLIDEAN = Metric(None, "euclidean")
+EUCLIDEAN = Metric(None, None, "euclidean")
 
 
-def metric(source: Source, seconds: float) -> Metric:
+def metric(source: Source, mean: Float64, seconds: float) -> Metric:
     """Choose a metric for these rows.
 
     Parameters
     ----------
     source : Source
+    mean : (N,) float64
+        Of the rows.
     seconds : float
         Time that the solver has, infinite without a limit.
 
@@ -69,13 +81,16 @@ def metric(source: Source, seconds: float) -> Metric:
     """
     if source.n < _LEAST_ROWS or source.device != "cpu":
         return EUCLIDEAN
+    if _uneven(source) and not _same_directions(source):
+        return EUCLIDEAN
     if isinstance(source, FactoredSource):
         b, a = source.factors
         roots = [_fourth_root(_second_moment(factor)) for factor in (b, a)]
         if roots[0].gain * roots[1].gain > _WORTH:
             return EUCLIDEAN
         store = _core.FactoredRows(b @ roots[0].matrix, a @ roots[1].matrix)
-        return Metric(store, "factored")
+        middle = roots[0].matrix.T @ mean.reshape(b.shape[1], -1) @ roots[1].matrix
+        return Metric(store, middle.ravel(), "factored")
     assert isinstance(source, MatrixSource)
     n, width = source.n, source.width
     if n * width / _READING > _SHARE * seconds:
@@ -90,7 +105,8 @@ def metric(source: Source, seconds: float) -> Metric:
         s = np.sqrt(np.maximum(spread, _FLOOR * spread.max()))
         if spread.max() == 0.0 or _gain(s) > _WORTH:
             return EUCLIDEAN
-        return Metric(_core.ScaledRows(source.store, _unit(s**-0.5)), "scaled")
+        scale = _unit(s**-0.5)
+        return Metric(_core.ScaledRows(source.store, scale), mean * scale, "scaled")
     rows = min(n, max(_LEAST_FOR_C, _ROWS_PER_COLUMN * width))
     operations = 2.0 * width**2 * (n + rows + 5.0 * width)
     if source.mapped or width > _WIDEST or operations / _SPEED > _SHARE * seconds:
@@ -101,7 +117,31 @@ def metric(source: Source, seconds: float) -> Metric:
     turned = np.empty((n, width), dtype=np.float32)
     for part, block in source.float32_parts():
         np.matmul(block, root.matrix, out=turned[part])
-    return Metric(_core.DenseRows(turned, False), "rotated")
+    return Metric(_core.DenseRows(turned, False), mean @ root.matrix, "rotated")
+
+
+def _uneven(source: Source) -> bool:
+    q = source.squared_norms
+    return bool(np.median(q) < _UNEVEN * q.mean())
+
+
+def _same_directions(source: Source) -> bool:
+    """Whether large and small rows, at unit length, have like mean squares of their columns."""
+    rows = _spread(source.n, _HALVES)
+    order = np.argsort(source.squared_norms[rows], kind="stable")
+    if isinstance(source, FactoredSource):
+        parts = [factor[rows] for factor in source.factors]
+    else:
+        assert isinstance(source, MatrixSource)
+        parts = [source.take(rows)]
+    overlap = 1.0
+    for part in parts:
+        squares = np.square(part, dtype=np.float64)[order]
+        lengths = squares.sum(axis=1, keepdims=True)
+        squares /= np.where(lengths > 0.0, lengths, 1.0)
+        small, large = (half.mean(axis=0) for half in np.array_split(squares, 2))
+        overlap *= float(np.sqrt(small * large).sum()) ** 2
+    return overlap >= _ALIKE
 
 
 class _Root(NamedTuple):

@@ -208,12 +208,16 @@ class Search:
         self._fingerprint: str | None = None
         self._mask: npt.NDArray[np.uint8] | None = None
         limit = math.inf if settings.time_limit is None else settings.time_limit
-        self._metric = metric(self.source, limit) if settings.solver == "block" else EUCLIDEAN
+        mean = self.total / self.n
+        self._metric = EUCLIDEAN
+        if settings.solver == "block":
+            self._metric = metric(self.source, mean, limit)
         self._engine = self.source.solver(
             self.source.store,
-            self.total / self.n,
+            mean,
             self.source.squared_norms,
             self._metric.store,
+            self._metric.mean,
             self.reweight,
             self.rules.labels,
             self.rules.floors,
@@ -408,7 +412,10 @@ def random_norm(
         part = np.arange(first, min(first + some, strata))
         local = np.where((labels >= first) & (labels <= part[-1]), labels - first, -1)
         part = part[f[part] > 0]
-        sums = source.group_sums(local, min(some, strata - first))
+        if strata == 1 and drawn.all():  # known, one pass over the rows less
+            sums = n * mean[None]
+        else:
+            sums = source.group_sums(local, min(some, strata - first))
         mu = sums[part - first] / f[part, None]
         spread = np.maximum(squares[part] / f[part] - np.einsum("ij,ij->i", mu, mu), 0.0)
         k = counts[part]
