@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 import dprune
-from dprune import choose, compare, data, report, train
+from dprune import choose, compare, compare_report, data, report, train
 from dprune._commands import app
 from dprune.plan import Plan
 from dprune.selection import BASELINES
@@ -118,6 +118,21 @@ def test_page_and_table(folder):
     for method in METHODS:
         assert f"| {method} |" in table
         assert f">{method}</td>" in page
+
+
+def test_plots_name_every_method_and_show_perfect_ones(folder):
+    found = json.loads((folder / "results.json").read_text())
+    found["cells"][0]["mean"] = 1.0  # an error of zero has no logarithm
+    accuracy = compare_report.accuracy_plot(found)
+    named = [text.get_text() for text in accuracy.legends[0].get_texts()]
+    assert named == ["whole set", *METHODS]
+    low, high = accuracy.axes[0].get_ylim()
+    assert 0.0 <= low < 0.999 <= high < 1.0
+    gain = compare_report.difference_plot(found)
+    assert [text.get_text() for text in gain.legends[0].get_texts()] == list(METHODS[:-1])
+    for figure in (accuracy, gain):
+        ticks = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+        assert ticks == ["50%", "90%"]
 
 
 def test_command(tmp_path):

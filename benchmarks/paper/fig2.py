@@ -26,7 +26,7 @@ import dprune
 from dprune import models, scores, train
 from dprune.data import ImageData
 from dprune.plan import Plan
-from dprune.report import figure_with_axes, plot_style
+from dprune.report import figure_with_axes, log_axes, plot_style
 from dprune.result import write_beside
 from dprune.selection import BASELINES, Sources
 
@@ -203,9 +203,9 @@ def _markdown(results: dict[str, Any]) -> str:
 
 def _plots(points: list[dict[str, Any]]) -> dict[str, Any]:
     kinds = {
-        "random": lambda name: name == "random",
-        "by scores": lambda name: name != "random" and not name.startswith("dprune"),
-        "dprune": lambda name: name.startswith("dprune"),
+        "by scores": ("#E69F00", lambda name: name != "random" and not name.startswith("dprune")),
+        "random": ("#555555", lambda name: name == "random"),
+        "dprune": ("#0072B2", lambda name: name.startswith("dprune")),
     }
     plots = {}
     for title, x, y, x_label, y_label in (
@@ -213,13 +213,13 @@ def _plots(points: list[dict[str, Any]]) -> dict[str, Any]:
         ("gap", "first_order", "test_gap", "||grad L_test|| times the change", "test-loss gap"),
     ):
         figure, axes = figure_with_axes(x_label, y_label)
-        for label, belongs in kinds.items():
+        for label, (color, belongs) in kinds.items():
             some = [point for point in points if belongs(point["name"])]
-            axes.plot([p[x] for p in some], [p[y] for p in some], "o", ms=3, label=label)
+            found = [p[x] for p in some], [p[y] for p in some]
+            axes.plot(*found, "o", ms=3, color=color, label=label)
         ends = [min(p[x] for p in points), max(p[x] for p in points)]
         axes.plot(ends, ends, color="black", lw=0.8, ls=":", label="equal")
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        log_axes(axes, "x", "y")
         axes.legend(frameon=False)
         plots[title] = figure
     return plots

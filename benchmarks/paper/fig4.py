@@ -15,7 +15,8 @@ import settings as s
 import typer
 
 from dprune.compare import compare
-from dprune.report import figure_with_axes, plot_style
+from dprune.compare_report import accuracy_scale, legend_beside, method_style
+from dprune.report import figure_with_axes, log_axes, percent_axis, plot_style
 
 # How many source networks a method needs.
 AVERAGED = ("forgetting", "el2n", "grand", "ccs")
@@ -63,19 +64,31 @@ def main(
         cost = row["source"] + row["select"]
         row["pays_after"] = cost / saved if saved > 0 else float("inf")
     with plot_style():
-        figure, axes = figure_with_axes("seconds, selection and one training", "test accuracy")
-        for method in dict.fromkeys(row["method"] for row in rows):
-            some = [row for row in rows if row["method"] == method]
-            axes.plot(
-                [row["first"] for row in some],
-                [row["accuracy"] for row in some],
-                "o-",
-                ms=3,
-                lw=2 if method == "dprune" else 0.8,
-                label=method,
-            )
-        axes.legend(frameon=False, fontsize=7)
-        s.write(s.folder_for("fig4", data, out), {"rows": rows}, _markdown(rows), {"time": figure})
+        s.write(s.folder_for("fig4", data, out), {"rows": rows}, _markdown(rows), _plots(rows))
+
+
+def _plots(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    time, time_axes = figure_with_axes(
+        "share of the training set removed", "seconds, selection and one training"
+    )
+    gain, gain_axes = figure_with_axes("seconds, selection and one training", "test accuracy")
+    for method in dict.fromkeys(row["method"] for row in rows[1:]):
+        some = sorted(
+            (row for row in rows if row["method"] == method), key=lambda row: float(row["ratio"])
+        )
+        seconds, style = [row["first"] for row in some], method_style(method)
+        time_axes.errorbar([row["ratio"] for row in some], seconds, label=method, **style)
+        gain_axes.errorbar(seconds, [row["accuracy"] for row in some], label=method, **style)
+    whole = {"color": "black", "lw": 0.8, "ls": ":", "label": "whole set"}
+    time_axes.axhline(rows[0]["first"], **whole)
+    gain_axes.axhline(rows[0]["accuracy"], **whole)
+    percent_axis(time_axes, sorted({row["ratio"] for row in rows[1:]}))
+    accuracy_scale(gain_axes)
+    log_axes(time_axes, "y")
+    log_axes(gain_axes, "x")
+    legend_beside(time)
+    legend_beside(gain)
+    return {"time": time, "accuracy": gain}
 
 
 def _source_seconds(method: str, seconds: list[float]) -> float:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    LogLocator,
+    NullFormatter,
+    PercentFormatter,
+    StrMethodFormatter,
+)
 
 from dprune.result import write_beside
 
@@ -90,6 +97,7 @@ def _accuracy_plot(report: dict[str, Any]) -> Figure:
     _errors(axes, _sorted([r for r in runs if r["name"] == "random"]), n, "random", "random")
     eps = [run for run in runs if run["name"] == "dprune, eps"]
     _errors(axes, eps, n, "eps", f"dprune, Eq. 3, eps = {report['eps']:.3g}", marker="D")
+    percent_axis(axes, [run["removed"] / n for run in fixed + eps])
     axes.legend(frameon=False)
     return figure
 
@@ -106,13 +114,10 @@ def _change_plot(report: dict[str, Any]) -> Figure:
             color=_COLORS[key],
             label=name,
         )
-    ends = [min(run["change"] for run in checked), max(run["predicted"] for run in checked)]
+    both = [run[key] for run in checked for key in ("predicted", "change")]
+    ends = [min(both), max(both)]
     axes.plot(ends, ends, color="black", lw=0.8, ls=":", label="equal")
-    for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
-        scale("log")
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.set_minor_formatter(NullFormatter())
+    log_axes(axes, "x", "y")
     axes.legend(frameon=False)
     return figure
 
@@ -165,6 +170,22 @@ def figure_with_axes(x: str, y: str) -> tuple[Figure, Axes]:
     axes.set_ylabel(y)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def percent_axis(axes: Axes, shares: Sequence[float]) -> None:
+    """Ticks of x at these shares, in per cent."""
+    axes.xaxis.set_major_locator(FixedLocator(sorted(set(shares))))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def log_axes(axes: Axes, *names: Literal["x", "y"]) -> None:
+    """Logarithmic, with ticks at 1, 2 and 5, written out."""
+    for name in names:
+        axes.set(**{f"{name}scale": "log"})
+        axis = axes.xaxis if name == "x" else axes.yaxis
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def svg(figure: Figure) -> str:
