@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import dprune
-from dprune import choose, compare
+from dprune import choose, compare, train
 
 PAPER = Path(__file__).parents[1] / "benchmarks" / "paper"
 TINY = {"seeds": 1, "epochs": 1, "samples": 80, "ratios": "0.5"}
@@ -86,6 +86,32 @@ def test_fig3_selects_with_the_small_network(tmp_path):
     assert list(found) == ["small-8", "small-32", "senet-16"]
     assert len({json.dumps(r["cells"][-1]["class_counts"]) for r in found.values()}) == 1
     assert {r["identity"]["source_width"] for r in found.values()} == {8}
+
+
+def test_fig4_counts_what_a_selection_costs(tmp_path, monkeypatch):
+    import fig4
+    import settings as s
+
+    quick = replace(
+        s.SETTINGS["digits"].plan,
+        methods=("random", "el2n+quotas", "dprune@0.5"),
+        sources=2,
+        recipe=train.Recipe(epochs=1),
+    )
+    monkeypatch.setitem(s.SETTINGS, "digits", replace(s.SETTINGS["digits"], plan=quick, samples=80))
+    fig4.main("digits", seeds=1, ratios="0.5,0.8")
+    rows = json.loads((tmp_path / "fig4-digits" / "results.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["whole set", *quick.methods * 2]
+    source = json.loads((tmp_path / "fig1-digits" / "results.json").read_text())["source_seconds"]
+    for row in rows:  # EL2N averages over both networks, the influence is of the first
+        base = {"el2n+quotas": sum(source), "dprune@0.5": source[0]}.get(row["method"], 0.0)
+        assert row["source"] == base
+        assert row["first"] == pytest.approx(base + row["select"] + row["train"])
+        saved = rows[0]["train"] - row["train"]
+        expected = (base + row["select"]) / saved if saved > 0 else None
+        assert row["pays_after"] == (None if expected is None else pytest.approx(expected))
+    for plot in ("time", "accuracy"):
+        assert (tmp_path / "fig4-digits" / f"{plot}.svg").is_file()
 
 
 def test_table1_ranks_the_space(tmp_path):

@@ -62,7 +62,7 @@ def main(
         # The kept set is used more than once: what each further training saves pays it back.
         saved = whole["training_seconds"] - row["train"]
         cost = row["source"] + row["select"]
-        row["pays_after"] = cost / saved if saved > 0 else float("inf")
+        row["pays_after"] = cost / saved if saved > 0 else None
     with plot_style():
         s.write(s.folder_for("fig4", data, out), {"rows": rows}, _markdown(rows), _plots(rows))
 
@@ -106,9 +106,10 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in sorted(rows, key=lambda row: row["ratio"]):
+        pays = "-" if row["pays_after"] is None else f"{row['pays_after']:.1f}"
         lines.append(
             f"| {row['ratio']:.0%} | {row['method']} | {row['source']:.1f} | {row['select']:.1f} "
-            f"| {row['train']:.1f} | {row['accuracy']:.4f} | {row['pays_after']:.1f} |"
+            f"| {row['train']:.1f} | {row['accuracy']:.4f} | {pays} |"
         )
     return "\n".join([*lines, ""])
 
