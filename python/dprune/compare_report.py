@@ -29,7 +29,7 @@ _COLORS = {
 _OURS, _FIXED = "#0072B2", "#56B4E9"
 _LEAST_ERROR = 1e-3
 _ACCURACIES = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
-_POINTS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+_POINTS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 
 
 def write(folder: Path, report: dict[str, Any]) -> Path:
@@ -87,9 +87,7 @@ def difference_plot(report: dict[str, Any]) -> Figure:
             )
     percent_axis(axes, report["ratios"])
     axes.set_yscale("symlog", linthresh=2.0)
-    axes.yaxis.set_major_locator(
-        FixedLocator([sign * gain for gain in _POINTS for sign in (-1, 1)])
-    )
+    axes.yaxis.set_major_locator(FixedLocator([-gain for gain in _POINTS] + [0.0, *_POINTS]))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
     legend_beside(figure)
