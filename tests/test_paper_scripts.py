@@ -114,6 +114,15 @@ def test_fig4_counts_what_a_selection_costs(tmp_path, monkeypatch):
         assert (tmp_path / "fig4-digits" / f"{plot}.svg").is_file()
 
 
+def test_table1_can_be_sent_to_workers(monkeypatch):
+    import cloudpickle
+    import table1
+
+    # As when the file is run as a script: by value, with all it refers to.
+    monkeypatch.setattr(table1._trained_and_tested, "__module__", "__main__")
+    assert cloudpickle.dumps(table1._trained_and_tested)
+
+
 def test_table1_ranks_the_space(tmp_path):
     import table1
 

@@ -20,7 +20,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import settings as s
-import torch
 import typer
 from joblib import Parallel, delayed
 from scipy.stats import spearmanr
@@ -107,7 +106,8 @@ def main(
 def _trained_and_tested(
     images: ImageData, kept: Any, shape: ConvNetShape, recipe: train.Recipe, device: str
 ) -> dict[str, float]:
-    torch.set_num_threads(1)
+    # Sent to workers by value. With ``torch`` among its names it would take ``torch.classes``
+    # along, because of ``images.classes``, and fail; joblib limits the workers' threads itself.
     start = time.perf_counter()
     model = models.seeded(0, ConvNet, images.classes, images.channels, images.pixels, shape)
     train.fit(model, images.images[kept], images.labels[kept], recipe, device=device)
