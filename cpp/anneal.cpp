@@ -68,7 +68,8 @@ double Annealer::sweep(Subset& subset, double temperature, double target, Incumb
     problem_.rows.dots(&i, 1, subset.sum(), &dot);
     const double sign = subset.removed(i) ? -1.0 : 1.0;
     const double change = 2.0 * sign * static_cast<double>(dot) + problem_.squared_norms[i];
-    const double uphill = change + sign * temperature * mu_[s] + kappa * (2.0 * sign * excess + 1.0);
+    const double uphill =
+        change + sign * temperature * mu_[s] + kappa * (2.0 * sign * excess + 1.0);
     const double probability = uphill <= 0.0 ? 1.0 : std::exp(-uphill / temperature);
     acceptance += probability;
     if (probability >= 1.0 || random_.uniform() < probability) {
