@@ -42,6 +42,11 @@ class Cholesky:
         self._factor(0, len(matrix))
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Precision of L."""
+        return self._lower.dtype
+
+    @property
     def diagonal(self) -> npt.NDArray[Any]:
         """Of L."""
         return np.diagonal(self._lower)
