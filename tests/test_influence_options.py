@@ -9,7 +9,7 @@ import pytest
 
 import dprune
 import influence_oracle as oracle
-from dprune import _resume, direct, iterative
+from dprune import _resume, direct, iterative, sketch
 
 
 @pytest.fixture(scope="module")
@@ -112,33 +112,43 @@ def test_leverage_predicts_single_removals(weight_decay):
 def test_sketch(wine, method):
     S = oracle.in_contrasts(wine, oracle.rows(wine))
     best = np.linalg.svd(S, compute_uv=False) ** 2
-    sketch = dprune.influence(wine, method, rank=6)
-    assert sketch.shape == (wine.n, 6)
-    assert sketch.approximate
-    P = sketch.basis
+    leading = dprune.influence(wine, method, rank=6)
+    assert leading.shape == (wine.n, 6)
+    assert leading.approximate
+    P = leading.basis
     np.testing.assert_allclose(P.T @ P, np.eye(6), atol=1e-5)
-    np.testing.assert_allclose(sketch.rows, S @ P, atol=1e-3 * np.abs(S).max())
-    captured = np.sum(sketch.rows.astype(float) ** 2) / best.sum()
+    np.testing.assert_allclose(leading.rows, S @ P, atol=1e-3 * np.abs(S).max())
+    captured = np.sum(leading.rows.astype(float) ** 2) / best.sum()
     # pcg searches in the metric of the Kronecker factors.
     assert captured > (0.9 if method == "dense" else 0.7) * best[:6].sum() / best.sum()
-    assert sketch.left_out == pytest.approx(1 - captured, rel=0.5)
-    assert sketch.residuals.max() < 1.1e-4
-    energies = np.sum(sketch.rows.astype(float) ** 2, axis=0)
+    assert leading.left_out == pytest.approx(1 - captured, rel=0.5)
+    assert leading.residuals.max() < 1.1e-4
+    energies = np.sum(leading.rows.astype(float) ** 2, axis=0)
     assert (np.diff(energies) <= 0).all()
-    result = dprune.prune(sketch, m=50, reweight=1, sweeps=200)
+    result = dprune.prune(leading, m=50, reweight=1, sweeps=200)
     full = S - S.mean(axis=0)
     exact = np.linalg.norm(full[result.removed].sum(axis=0)) / (1 - 50 / wine.n)
     assert result.exact_norm == pytest.approx(exact, rel=1e-5)
     assert result.norm <= exact * 1.001
 
 
+def test_guesses_are_solves_in_single_precision(wine):
+    inverse = sketch.DirectInverse(direct.direct_solver(wine.hessian, wine.contrast_errors))
+    rhs = np.random.default_rng(0).standard_normal((wine.hessian.width, 5))
+    guess, solution = inverse.guess(rhs), inverse.solve(rhs).solution
+    assert guess.dtype == np.float32
+    np.testing.assert_allclose(guess, solution, atol=1e-5 * np.abs(solution).max())
+    assert solution.dtype == np.float64
+    np.testing.assert_allclose(wine.hessian.product(solution), rhs, atol=1e-5)
+
+
 def test_full_rank_sketch_is_all_of_it(wine):
     width = wine.hessian.width
-    sketch = dprune.influence(wine, "dense", rank=width)
-    assert abs(sketch.left_out) < 1e-10
+    whole = dprune.influence(wine, "dense", rank=width)
+    assert abs(whole.left_out) < 1e-10
     truth = oracle.in_contrasts(wine, oracle.rows(wine))
-    np.testing.assert_allclose(sketch.rows @ sketch.basis.T, truth, atol=1e-5 * np.abs(truth).max())
-    np.testing.assert_allclose(sketch.expand(), oracle.rows(wine), atol=1e-5)
+    np.testing.assert_allclose(whole.rows @ whole.basis.T, truth, atol=1e-5 * np.abs(truth).max())
+    np.testing.assert_allclose(whole.expand(), oracle.rows(wine), atol=1e-5)
 
 
 def test_lissa_states_its_error(wine):

@@ -3,8 +3,8 @@
 With M_ab = (1/n) sum_i p_ia p_ib x_i x_i^T for classes a < b, the class blocks of H are -M_ab off
 the diagonal and sum_b M_ab on it (rows of diag p - p p^T sum to zero): every block is a sum of
 terms of one sign, so nothing cancels where the head saturates. M_ab is symmetric: features are cut
-into strips, and only products of a strip with itself and later ones are formed, for all b > a at
-once, from the columns ``p_a X``. The contrasts are applied last, to a few rows of features at a
+into strips, and ``p_a X`` up to the end of a strip is multiplied with the strip's columns of
+``p_b X`` for all b > a at once. The contrasts are applied last, to a few rows of features at a
 time.
 """
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from dprune.design import Float64
 
 # Features of a strip: narrow ones save work on the symmetric blocks, wide ones run faster.
-_STRIP = 256
+_STRIP = 128
 # Samples summed in the precision of X before they are added in float64, at most, and the entries
 # of their columns for all classes.
 _SAMPLES = 4096
@@ -66,35 +66,32 @@ def _pair_moments(x: npt.NDArray[Any], probabilities: Float64) -> Float64:
     """``n M_ab`` for a < b in lexicographic order, (C (C - 1) / 2, width, width)."""
     n, width = x.shape
     classes = probabilities.shape[1]
-    count = max(1, width // _STRIP)
-    edges = np.linspace(0, width, count + 1).astype(int)
+    edges = np.linspace(0, width, max(1, round(width / _STRIP)) + 1).astype(int)
     strips = [slice(a, b) for a, b in itertools.pairwise(edges)]
     widths = np.diff(edges)
-    corners = [(i, j) for i in range(count) for j in range(i, count)]
     later = range(classes - 1, 0, -1)  # how many classes come after a
-    sums = [[np.zeros((widths[i], b * widths[j])) for b in later] for i, j in corners]
-    p = probabilities.astype(x.dtype, copy=False)
+    sums = [
+        [np.zeros((strip.stop, b * size)) for b in later]
+        for strip, size in zip(strips, widths, strict=True)
+    ]
+    p = np.ascontiguousarray(probabilities.T, dtype=x.dtype)
     step = max(64, min(_SAMPLES, _COLUMN_ENTRIES // (classes * width)))
     for start in range(0, n, step):
         block = slice(start, min(start + step, n))
-        # (samples, classes * strip): p_a X, class by class
-        columns = [
-            (p[block, :, None] * x[block, None, strip]).reshape(block.stop - start, -1)
-            for strip in strips
-        ]
-        for total, (i, j) in zip(sums, corners, strict=True):
-            size, other = widths[i], widths[j]
+        scaled = p[:, block, None] * x[block]  # p_a X
+        for strip, size, total in zip(strips, widths, sums, strict=True):
+            # (samples, (C - 1) * strip): class by class, without the first
+            columns = scaled[1:, :, strip].transpose(1, 0, 2).reshape(scaled.shape[1], -1)
             for a in range(classes - 1):
-                left = columns[i][:, a * size : (a + 1) * size]
-                total[a] += left.T @ columns[j][:, (a + 1) * other :]
+                total[a] += scaled[a, :, : strip.stop].T @ columns[:, a * size :]
     moments = np.empty((classes * (classes - 1) // 2, width, width))
     # What is unpacked is let go of: for wide features these are gigabytes.
-    for i, j in corners:
+    for strip, size in zip(strips, widths, strict=True):
         done = 0
         for product in sums.pop(0):
-            blocks = product.reshape(widths[i], -1, widths[j])
+            blocks = product.reshape(strip.stop, -1, size)
             pairs = slice(done, done + blocks.shape[1])
-            moments[pairs, strips[i], strips[j]] = blocks.transpose(1, 0, 2)
-            moments[pairs, strips[j], strips[i]] = blocks.transpose(1, 2, 0)
+            moments[pairs, : strip.stop, strip] = blocks.transpose(1, 0, 2)
+            moments[pairs, strip, : strip.stop] = blocks.transpose(1, 2, 0)
             done = pairs.stop
     return moments

@@ -42,6 +42,11 @@ class Cholesky:
         self._factor(0, len(matrix))
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Precision of L."""
+        return self._lower.dtype
+
+    @property
     def diagonal(self) -> npt.NDArray[Any]:
         """Of L."""
         return np.diagonal(self._lower)
@@ -57,8 +62,10 @@ class Cholesky:
 
     def solve_rows(self, rows: npt.NDArray[Any]) -> None:
         """``B <- B H^-1`` in place for B (count, N) of the factor's precision."""
-        self._forward(rows, 0, len(self._lower))
-        self._backward(rows, 0, len(self._lower))
+        stop = len(self._lower)
+        scratch = _scratch(rows, stop)
+        self._forward(rows, 0, stop, scratch)
+        self._backward(rows, 0, stop, scratch)
 
     def _factor(self, start: int, stop: int) -> None:
         L = self._lower
@@ -73,7 +80,7 @@ class Cholesky:
         middle = _middle(start, stop)
         self._factor(start, middle)
         below = L[middle:stop, start:middle]
-        self._forward(below, start, middle)
+        self._forward(below, start, middle, _scratch(below, middle - start))
         for first in range(middle, stop, _UPDATE_ROWS):
             last = min(first + _UPDATE_ROWS, stop)
             L[first:last, middle:last] -= below[first - middle : last - middle] @ (
@@ -81,27 +88,44 @@ class Cholesky:
             )
         self._factor(middle, stop)
 
-    def _forward(self, rows: npt.NDArray[Any], start: int, stop: int) -> None:
+    def _forward(
+        self, rows: npt.NDArray[Any], start: int, stop: int, scratch: npt.NDArray[Any]
+    ) -> None:
         """``B <- B L^-T`` for the rows and columns start..stop of L; B has these columns."""
         if stop - start <= _LEAF:
-            rows[:] = rows @ self._inverses[start].T
+            rows[:] = _product(rows, self._inverses[start].T, scratch)
             return
         middle = _middle(start, stop)
         left, right = rows[:, : middle - start], rows[:, middle - start :]
-        self._forward(left, start, middle)
-        right -= left @ self._lower[middle:stop, start:middle].T
-        self._forward(right, middle, stop)
+        self._forward(left, start, middle, scratch)
+        right -= _product(left, self._lower[middle:stop, start:middle].T, scratch)
+        self._forward(right, middle, stop, scratch)
 
-    def _backward(self, rows: npt.NDArray[Any], start: int, stop: int) -> None:
+    def _backward(
+        self, rows: npt.NDArray[Any], start: int, stop: int, scratch: npt.NDArray[Any]
+    ) -> None:
         """``B <- B L^-1`` likewise."""
         if stop - start <= _LEAF:
-            rows[:] = rows @ self._inverses[start]
+            rows[:] = _product(rows, self._inverses[start], scratch)
             return
         middle = _middle(start, stop)
         left, right = rows[:, : middle - start], rows[:, middle - start :]
-        self._backward(right, middle, stop)
-        left -= right @ self._lower[middle:stop, start:middle]
-        self._backward(left, start, middle)
+        self._backward(right, middle, stop, scratch)
+        left -= _product(right, self._lower[middle:stop, start:middle], scratch)
+        self._backward(left, start, middle, scratch)
+
+
+def _scratch(rows: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
+    """Room for the largest product of a solve: fresh memory for each would cost page faults."""
+    return np.empty(len(rows) * max(_middle(0, width), _LEAF), dtype=rows.dtype)
+
+
+def _product(
+    a: npt.NDArray[Any], b: npt.NDArray[Any], scratch: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    """``A B``, in the scratch memory."""
+    shape = len(a), b.shape[1]
+    return np.matmul(a, b, out=scratch[: shape[0] * shape[1]].reshape(shape))
 
 
 def _middle(start: int, stop: int) -> int:

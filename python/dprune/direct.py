@@ -74,13 +74,15 @@ class DirectSolver:
         if pivots.min() < _LEAST_PIVOT * pivots.max():
             raise ValueError(_SINGULAR)
 
-    def solve(self, rhs: Float64) -> Float64:
-        """``H^-1 B`` for B (N, columns), in float64."""
-        width = len(self.basis)
+    def solve(self, rhs: npt.NDArray[Any], factor: Cholesky | None = None) -> npt.NDArray[Any]:
+        """``H^-1 B`` for B (N, columns), in the precision of both; by default by ``factor``."""
+        factor = factor or self.factor
+        basis = self.basis.astype(factor.dtype, copy=False)
         columns = rhs.shape[1]
-        rows = (rhs.T.reshape(-1, width) @ self.basis).reshape(columns, -1)
-        self.factor.solve_rows(rows)
-        return np.asarray((rows.reshape(-1, width) @ self.basis.T).reshape(columns, -1).T)
+        turned = rhs.T.astype(factor.dtype, copy=False).reshape(-1, len(basis)) @ basis
+        rows = turned.reshape(columns, -1)
+        factor.solve_rows(rows)
+        return np.asarray((rows.reshape(-1, len(basis)) @ basis.T).reshape(columns, -1).T)
 
     def inverse_blocks(self) -> Float64:
         """``H^-1`` in the eigenbasis, (k, d + 1, k, d + 1)."""

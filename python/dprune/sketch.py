@@ -51,10 +51,11 @@ class Inverse(Protocol):
 
 
 class DirectInverse:
-    """Both from a Cholesky factor."""
+    """Both from a Cholesky factor, guesses from its float32 copy."""
 
     def __init__(self, solver: DirectSolver) -> None:
         self._solver = solver
+        self._single = solver.factor.astype(np.float32)
 
     def solve(self, rhs: Float64) -> Solve:
         """One factored solve; residuals of 32 columns, for a product with all costs as much."""
@@ -64,8 +65,8 @@ class DirectInverse:
         return Solve(solution, residuals, 0)
 
     def guess(self, rhs: Float64) -> Float64:
-        """The same without residuals."""
-        return self._solver.solve(rhs)
+        """In float32."""
+        return self._solver.solve(rhs, self._single)
 
 
 class IterativeInverse:
@@ -93,7 +94,7 @@ def sketch_rows(head: LastLayer, inverse: Inverse, rank: int, *, seed: int = 0) 
     probes = rng.choice([-1.0, 1.0], size=(head.n, _PROBES))
     rhs = np.concatenate([basis, head.gradient_sum(probes)], axis=1)
     solve = inverse.solve(rhs)
-    rows = head.gradient_product(solve.solution[:, :rank]) / head.n
+    rows = head.gradient_product(solve.solution[:, :rank], dtype=np.float32) / head.n
     # S^T z, and what of it lies outside the span.
     images = solve.solution[:, rank:] / head.n
     outside = images - basis @ (basis.T @ images)
