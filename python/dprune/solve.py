@@ -75,7 +75,8 @@ def prune(
     S : (n, N) array, memory map, path, torch tensor, InfluenceRows, BFloat16Rows or FactoredRows
         One influence row a sample. float32, float16 and bfloat16 in C order are used in place;
         float64, Fortran-ordered and strided input is streamed into one float32 working copy
-        (``settings["working_copy"]``) and certified on the original. A path names a file that
+        (``settings["working_copy"]``) and certified on the original. The solver "block" keeps a
+        copy of rows in memory in eight bits beside them. A path names a file that
         :func:`dprune.open_rows` maps; it may be larger than memory.
     eps : float, optional
         Largest allowed change, >= 0.
