@@ -61,7 +61,8 @@ Blocks::Blocks(const Problem& problem, double seconds, Index widest) : problem_(
   kept_ = n <= kSmall || n * width_ <= 2 * kMostGramNumbers;
   grams_.reset(new float[static_cast<std::size_t>((kept_ ? n : width_) * width_)]);
   known_.assign(count(), 0);
-  if (count() > 1 && problem.rows.explicit_in_memory()) coarse_.emplace(problem.rows, n);
+  if (count() > 1 && problem.rows.explicit_in_memory())
+    coarse_ = std::make_unique<CoarseRows>(problem.rows, n);
   filled_.assign(count(), 0);
 }
 

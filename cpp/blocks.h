@@ -6,7 +6,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "coarse_rows.h"
@@ -36,7 +35,7 @@ class Blocks {
   // K[a * size + b] = <S_i, S_j>.
   const float* gram(Index block);
   // r[a] ~= <S_i, u> for the rows of a block, where there is room for rows in eight bits.
-  bool has_coarse() const { return coarse_.has_value(); }
+  bool has_coarse() const { return coarse_ != nullptr; }
   void round(const float* u, CoarseRows::Rounded& rounded) const { coarse_->round(u, rounded); }
   void coarse_dots(Index block, const CoarseRows::Rounded& u, float* r);
   // Computes those of several blocks ahead of use.
@@ -50,7 +49,7 @@ class Blocks {
   bool kept_;  // memory suffices for all matrices
   std::unique_ptr<float[]> grams_;
   std::vector<std::uint8_t> known_;
-  std::optional<CoarseRows> coarse_;
+  std::unique_ptr<CoarseRows> coarse_;
   std::vector<std::uint8_t> filled_;
 };
 

@@ -86,7 +86,7 @@ inline std::optional<Problem> in_metric(const Problem& problem, const Rows* metr
   const Rows& rows = *metric;
   const Index n = rows.size();
   require(n == problem.size(), "metric must have as many rows as rows");
-  require(mean.has_value(), "metric_mean must be given with metric");
+  if (!mean) throw std::invalid_argument("metric_mean must be given with metric");
   Problem other{rows,
                 copied(*mean, rows.width(), "metric_mean"),
                 std::vector<double>(static_cast<std::size_t>(n)),
