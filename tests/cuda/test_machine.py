@@ -47,7 +47,7 @@ def test_out_of_memory_says_how_much_and_leaves_nothing_behind():
     rows = _cuda.DenseRows(machine, S.ctypes.data, *S.shape, "float32")
     norms = rows.squared_norms()
     held = machine.held
-    arguments = (rows, np.zeros(30), norms, None, 0.0, np.zeros(500, np.int64))
+    arguments = (rows, np.zeros(30), norms, None, None, 0.0, np.zeros(500, np.int64))
     rest = (np.zeros(1, np.int64), False, np.zeros(500, np.uint8), "block", 0, 1, np.inf)
     with pytest.raises(
         MemoryError, match=r"out of memory: .* need \d+ bytes, found \d+ bytes free"

@@ -38,6 +38,7 @@ def solve(
         values.mean(axis=0, dtype=np.float64),
         store.squared_norms(),
         None,
+        None,
         reweight,
         labels,
         floors,
