@@ -25,6 +25,8 @@ constexpr Index kFewRows = 20;
 constexpr int kResamplings = 32;
 // Many strata are hardly ever on target all at once: in the last part of the slow fall the penalty
 // grows by this factor.
+// The weight of a squared excess of a stratum, in units of the temperature.
+constexpr double kStiffness = 0.5;
 constexpr double kStiffFrom = 0.8;
 constexpr double kStiffest = 256.0;
 // Chains: as many as keep a sweep's products below so many operations, one a multiprocessor at
@@ -81,7 +83,6 @@ BlockAnnealer::BlockAnnealer(const Problem& problem, const ChainRows& rows, std:
       rows_(rows),
       mean_(mean(problem)),
       largest_(largest(problem)),
-      kappa_(0.02 * mean_),
       blocks_(problem, std::numeric_limits<double>::infinity(), kWidest),
       population_(problem, rows, blocks_, chains > 0 ? chains : default_chains(problem)),
       seed_(seed) {}
@@ -102,7 +103,8 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
   const double started = monitor.seconds();
   double visited = 0.0;
   double counted = 0.0;
-  const auto sweep = [&](double temperature, double kappa) {
+  const auto sweep = [&](double temperature, double stiffness) {
+    const double kappa = stiffness * temperature;
     const auto done = population_.sweep(temperature, kappa, random, [&] { return monitor.stop(); });
     // A sweep that found nothing active counts as a whole one: the fall goes on.
     visited += static_cast<double>(done.rows > 0 ? done.rows : std::max<Index>(1, n));
@@ -114,10 +116,10 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
   };
 
   const double hottest =
-      problem_.size() <= kFewRows ? largest_ : std::max(0.05 * mean_, 0.03 * largest_);
+      problem_.size() <= kFewRows ? largest_ : std::max(0.05 * mean_, 0.15 * largest_);
   double coldest = hottest;
   while (n > 0 && !over() && visited < kPilotShare * planned && coldest > kRange * hottest) {
-    const auto done = sweep(coldest, kappa_);
+    const auto done = sweep(coldest, kStiffness);
     // Two flips of a chain's sweep may be the multipliers' doing, at any temperature.
     if (static_cast<double>(done.accepted) <= 2.0 * static_cast<double>(population_.chains()) +
                                                   kFrozen * static_cast<double>(done.proposals)) {
@@ -147,7 +149,7 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
       resampled_at = temperature;
       resamplings = static_cast<int>(progress * kResamplings);
     }
-    sweep(temperature, kappa_ * stiffening(progress));
+    sweep(temperature, kStiffness * stiffening(progress));
   }
 
   Mask settled = population_.last();

@@ -33,7 +33,6 @@ class BlockAnnealer final : public FixedSizeSolver {
   const Problem& problem_;
   const ChainRows& rows_;
   double mean_, largest_;  // squared norms of the free rows
-  double kappa_;
   Blocks blocks_;
   Population population_;
   std::uint64_t seed_;

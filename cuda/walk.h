@@ -30,7 +30,7 @@ struct Chains {
 
   std::uint8_t* mask;  // 1: removed
   float* u;            // sum_W S_i - c m Sbar
-  double* mu;          // multiplier of each stratum's excess
+  double* mu;          // multiplier of each stratum's excess, in units of the temperature
   Index* excess;       // removed beyond the target, by stratum
   Index* counts;       // removed, by group
   Index* violation;    // sum of squared excesses
@@ -109,7 +109,10 @@ struct Walk {
     Index* counts = chains.counts + chain * chains.groups;
     double* mu = chains.mu + chain * chains.strata;
     // What one more flip in a stratum gains or costs besides the change of ||u||^2.
-    const auto pull = [&](Index s) { return mu[s] + 2.0 * kappa * static_cast<double>(excess[s]); };
+    const auto heat = static_cast<double>(temperature);
+    const auto pull = [&](Index s) {
+      return heat * mu[s] + 2.0 * kappa * static_cast<double>(excess[s]);
+    };
 
     for (Index a = team.lane(); a < size; a += team.lanes()) {
       const double dot = static_cast<double>(dots[chain * size + a]);
@@ -173,7 +176,7 @@ struct Walk {
     }
     team.sync();
     for (Index s = team.lane(); s < chains.strata; s += team.lanes()) {
-      mu[s] += share * kappa * static_cast<double>(excess[s]);
+      mu[s] += share * kappa / heat * static_cast<double>(excess[s]);
     }
     // A better subset on target is kept, small gains only at the end of a sweep (Measure).
     if (chains.violation[chain] == 0 && chains.energy[chain] < 0.999 * chains.best_energy[chain]) {

@@ -68,6 +68,7 @@ class Case:
 
     def walk_one_by_one(self, temperature, passes, enough, draw):
         """The same in Python: one proposal after the other, each on its own."""
+        heat = float(np.float32(temperature))  # the multipliers are in units of it
         chains, size = self.dots.shape
         flips = np.zeros((chains, size), np.float32)
         for chain in range(chains):
@@ -75,7 +76,7 @@ class Case:
 
             def pull(i, chain=chain, excess=excess):
                 s = self.stratum[i]
-                return self.mu[chain, s] + 2 * self.kappa * float(excess[s])
+                return heat * self.mu[chain, s] + 2 * self.kappa * float(excess[s])
 
             dots = self.dots[chain].astype(np.float64)
             field = np.array([2 * dots[i] + pull(i) for i in range(size)]).astype(np.float32)
@@ -104,7 +105,7 @@ class Case:
                     flips[chain, i] += step
                     accepted += 1
             self.violation[chain] = (excess**2).sum()
-            self.mu[chain] += self.kappa * excess
+            self.mu[chain] += self.kappa / heat * excess
         return flips
 
 
