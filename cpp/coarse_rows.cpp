@@ -15,13 +15,6 @@ constexpr float kLeastColumn = 0.25F;
 constexpr float kLargest = 127.0F;
 constexpr float kLargestOfVector = 16383.0F;
 
-// Row i of any store.
-void read(const Rows& rows, Index i, float* row) {
-  const float one = 1.0F;
-  std::fill(row, row + rows.width(), 0.0F);
-  rows.add(&i, &one, 1, row);
-}
-
 }  // namespace
 
 CoarseRows::CoarseRows(const Rows& rows, Index room)
@@ -32,7 +25,7 @@ CoarseRows::CoarseRows(const Rows& rows, Index room)
   const Index sample = std::min(kSample, rows.size());
   std::vector<float> row(columns_.size());
   for (Index k = 0; k < sample; ++k) {
-    read(rows, k * rows.size() / sample, row.data());
+    rows.read(k * rows.size() / sample, row.data());
     const double square = squared_norm(row.data(), rows.width());
     if (square == 0.0) continue;
     const auto factor = static_cast<float>(1.0 / std::sqrt(square));
@@ -50,7 +43,7 @@ void CoarseRows::fill(Index first, const Index* block, Index count) {
   const Index width = rows_.width();
   std::vector<float> row(columns_.size());
   for (Index a = 0; a < count; ++a) {
-    read(rows_, block[a], row.data());
+    rows_.read(block[a], row.data());
     float largest = 0.0F;
     for (Index j = 0; j < width; ++j) {
       row[j] /= columns_[j];

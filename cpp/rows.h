@@ -4,6 +4,8 @@
 // added by implementing this interface; no solver changes.
 #pragma once
 
+#include <algorithm>
+
 #include "matrix.h"
 
 namespace dprune {
@@ -35,6 +37,13 @@ class Rows {
 
   // u += sum_a signs[a] S_i, i = block[a].
   virtual void add(const Index* block, const float* signs, Index count, float* u) const = 0;
+
+  // S_i itself, N numbers.
+  void read(Index i, float* row) const {
+    const float one = 1.0F;
+    std::fill(row, row + width(), 0.0F);
+    add(&i, &one, 1, row);
+  }
 
   // The float64 sums behind every certificate: sums[labels[i]] += S_i over all rows with
   // labels[i] >= 0; sums is groups x N. The same bits for any number of threads.

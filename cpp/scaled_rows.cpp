@@ -1,6 +1,5 @@
 #include "scaled_rows.h"
 
-#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -25,11 +24,10 @@ ScaledRows::ScaledRows(const Rows& rows, std::vector<float> scale)
 }
 
 std::vector<float> ScaledRows::gather(const Index* block, Index count) const {
-  std::vector<float> rows(static_cast<std::size_t>(count * width()), 0.0F);
-  const float one = 1.0F;
+  std::vector<float> rows(static_cast<std::size_t>(count * width()));
   for (Index a = 0; a < count; ++a) {
     float* row = rows.data() + a * width();
-    rows_.add(block + a, &one, 1, row);
+    rows_.read(block[a], row);
     multiply(scale_, row);
   }
   return rows;
@@ -66,12 +64,10 @@ void ScaledRows::add_groups(const Index* labels, MatrixView<double> sums, int th
 }
 
 void ScaledRows::squared_norms(double* q, int threads) const {
-  const float one = 1.0F;
   parallel_ranges(size(), threads, [&](Index begin, Index end) {
     std::vector<float> row(static_cast<std::size_t>(width()));
     for (Index i = begin; i < end; ++i) {
-      std::fill(row.begin(), row.end(), 0.0F);
-      rows_.add(&i, &one, 1, row.data());
+      rows_.read(i, row.data());
       multiply(scale_, row.data());
       q[i] = squared_norm(row.data(), width());
     }
