@@ -14,6 +14,7 @@
 #include "gradients.h"
 #include "kernels.h"
 #include "rng.h"
+#include "simd.h"
 
 using namespace dprune;
 
@@ -30,56 +31,71 @@ volatile float sink;
 
 // ---- ceilings -----------------------------------------------------------------------------------
 
-using Float16 = float __attribute__((vector_size(64)));
-
-#define DPRUNE_CLONES                                                          \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), \
-                 optimize("fp-contract=fast")))
-
-// Independent fused multiplications and additions, two float32 operations each.
-DPRUNE_CLONES double fused(long rounds) {
-  Float16 sum[16];
-  for (int k = 0; k < 16; ++k) sum[k] = Float16{} + static_cast<float>(k);
-  const Float16 a = Float16{} + 0.999F;
-  const Float16 b = Float16{} + 1e-3F;
-  for (long r = 0; r < rounds; ++r) {
+// Independent fused multiplications and additions, two float32 operations each. This file is
+// compiled so that they are.
+struct Fused {
+  template <class V>
+  static DPRUNE_INLINE double run(long rounds) {
+    constexpr int kSums = V::kRegisters == 32 ? 16 : 12;
+    typename V::Float sum[kSums];
 #pragma GCC unroll 16
-    for (int k = 0; k < 16; ++k) sum[k] = sum[k] * a + b;
+    for (int k = 0; k < kSums; ++k) sum[k] = typename V::Float{} + static_cast<float>(k);
+    const auto a = typename V::Float{} + 0.999F;
+    const auto b = typename V::Float{} + 1e-3F;
+    for (long r = 0; r < rounds; ++r) {
+#pragma GCC unroll 16
+      for (int k = 0; k < kSums; ++k) sum[k] = sum[k] * a + b;
+    }
+#pragma GCC unroll 16
+    for (int k = 0; k < kSums; ++k) sink = sum[k][0];
+    return static_cast<double>(2 * kSums * V::kFloats * rounds);
   }
-  for (int k = 0; k < 16; ++k) sink = sum[k][0];
-  return 512.0 * static_cast<double>(rounds);
-}
+};
 
 // Independent float64 multiplications and additions, not fused: what certificates are made of.
-__attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"))) double unfused(
-    long rounds) {
-  using Double8 = double __attribute__((vector_size(64)));
-  Double8 sum[16];
-  for (int k = 0; k < 16; ++k) sum[k] = Double8{} + static_cast<double>(k);
-  const Double8 a = Double8{} + 0.999;
-  const Double8 b = Double8{} + 1e-3;
-  for (long r = 0; r < rounds; ++r) {
-#pragma GCC unroll 16
-    for (int k = 0; k < 16; ++k) sum[k] = sum[k] * a + b;
+struct Unfused {
+  template <class V>
+  static DPRUNE_INLINE double run(long rounds) {
+    constexpr int kPairs = V::kRegisters == 32 ? 12 : 6;
+    typename V::Double product[kPairs], sum[kPairs];
+#pragma GCC unroll 12
+    for (int k = 0; k < kPairs; ++k) {
+      sum[k] = typename V::Double{} + static_cast<double>(k);
+      product[k] = sum[k] + 1.0;
+    }
+    const auto a = typename V::Double{} + 0.999999;
+    const auto b = typename V::Double{} + 1e-3;
+    for (long r = 0; r < rounds; ++r) {
+#pragma GCC unroll 12
+      for (int k = 0; k < kPairs; ++k) {
+        product[k] *= a;
+        sum[k] += b;
+      }
+    }
+#pragma GCC unroll 12
+    for (int k = 0; k < kPairs; ++k) sink = static_cast<float>(sum[k][0] + product[k][0]);
+    return static_cast<double>(2 * kPairs * V::kDoubles * rounds);
   }
-  for (int k = 0; k < 16; ++k) sink = static_cast<float>(sum[k][0]);
-  return 256.0 * static_cast<double>(rounds);
-}
+};
 
 // Sums of numbers in memory: what reading alone costs.
-DPRUNE_CLONES double read(const float* x, Index size) {
-  Float16 sum[8] = {};
-  for (Index j = 0; j + 128 <= size; j += 128) {
+struct Read {
+  template <class V>
+  static DPRUNE_INLINE double run(const float* x, Index size) {
+    typename V::Float sum[8] = {};
+    for (Index j = 0; j + 8 * V::kFloats <= size; j += 8 * V::kFloats) {
 #pragma GCC unroll 8
-    for (int k = 0; k < 8; ++k) {
-      Float16 part;
-      __builtin_memcpy(&part, x + j + 16 * k, sizeof part);
-      sum[k] += part;
+      for (int k = 0; k < 8; ++k) {
+        typename V::Float part;
+        V::load(x + j + k * V::kFloats, part);
+        sum[k] += part;
+      }
     }
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; ++k) sink = sum[k][0];
+    return static_cast<double>(size) * sizeof(float);
   }
-  for (int k = 0; k < 8; ++k) sink = sum[k][0];
-  return static_cast<double>(size) * sizeof(float);
-}
+};
 
 // ---- the table ----------------------------------------------------------------------------------
 
@@ -138,23 +154,24 @@ int main() {
     for (Index a = 0; a < b; ++a) block[a] = (round * b + a) % n;
   };
 
-  const Ceiling fma{"FMA", "GFLOP", [] { return fused(100000); }};
-  const Ceiling certificate{"unfused", "GFLOP", [] { return unfused(50000); }};
+  const Ceiling fma{"FMA", "GFLOP", [] { return dispatch<Fused>(100000L); }};
+  const Ceiling certificate{"unfused", "GFLOP", [] { return dispatch<Unfused>(50000L); }};
   const Ceiling memory{"DRAM", "GB", [&] {
                          // Another 16 MB each time.
                          static Index part = 0;
                          part = (part + 5) % 32;
-                         return read(S.data() + part * (n / 32) * N, n / 32 * N);
+                         return dispatch<Read>(S.data() + part * (n / 32) * N, n / 32 * N);
                        }};
   std::vector<float> near = numbers(b * N, 3);  // 2 MB
   const Ceiling second{"L2", "GB", [&] {
                          double work = 0.0;
-                         for (int k = 0; k < 4; ++k) work += read(near.data(), b * N / 4);
+                         for (int k = 0; k < 4; ++k) work += dispatch<Read>(near.data(), b * N / 4);
                          return work;
                        }};
   const Ceiling first{"L1", "GB", [&] {
                         double work = 0.0;
-                        for (int k = 0; k < 1000; ++k) work += read(near.data(), 4096);
+                        for (int k = 0; k < 1000; ++k)
+                          work += dispatch<Read>(near.data(), Index{4096});
                         return work;
                       }};
 

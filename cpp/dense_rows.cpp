@@ -4,6 +4,7 @@
 
 #include "kernels.h"
 #include "parallel.h"
+#include "products.h"
 
 namespace dprune {
 namespace {

@@ -1,9 +1,7 @@
-// The vector loops everything else is built from, and the only file that knows of SIMD.
+// The vector loops everything else is built from.
 //
-// Each loop is compiled once per instruction set and chosen when the library is loaded. Sums run
-// in a fixed number of accumulators that are added in a fixed order, so that every instruction
-// set gives the same bits. The matrix products alone fuse multiplication and addition where the
-// processor can: their last bits, and so block annealing's walk, can differ between processors.
+// Each loop is compiled once per instruction set (simd.h). Sums run in a fixed number of
+// accumulators that are added in a fixed order, so that every instruction set gives the same bits.
 #pragma once
 
 #include <cstdint>
@@ -29,19 +27,6 @@ void round_numbers(const float* x, float factor, std::int16_t* rounded, Index si
 void add_rows(const float* const* rows, const float* weights, Index count, float* u, Index size);
 void add_rows(const Half* const* rows, const float* weights, Index count, float* u, Index size);
 void add_rows(const BFloat16* const* rows, const float* weights, Index count, float* u, Index size);
-
-// C[a * stride + b] = <A_a, B_b>: matrix product A B^T with the rows given one by one.
-void inner_products(const float* const* A, Index count_a, const float* const* B, Index count_b,
-                    Index width, float* C, Index stride);
-
-// K[a * count + b] = <A_a, A_b>, for half the work.
-void symmetric_products(const float* const* A, Index count, Index width, float* K);
-void symmetric_products(const Half* const* A, Index count, Index width, float* K);
-void symmetric_products(const BFloat16* const* A, Index count, Index width, float* K);
-
-// U[p * width_a + q] += sum_i weights[i] B_i[p] A_i[q]
-void add_products(const float* const* B, const float* weights, Index width_b, const float* const* A,
-                  Index width_a, Index count, float* U);
 
 // One pass of a Metropolis walk, from sample `begin` on: the first sample i whose proposed flip is
 // accepted, or size. The flip costs sign_i field_i + cost_i and is accepted when that is below

@@ -5,6 +5,7 @@
 
 #include "kernels.h"
 #include "parallel.h"
+#include "products.h"
 
 namespace dprune {
 namespace {
