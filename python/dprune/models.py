@@ -197,11 +197,15 @@ class _Residual(nn.Module):
             )
         if squeeze:
             self.body.append(_SqueezeExcitation(outputs, squeeze))
+        self.stride = stride
         plain = stride == 1 and inputs == outputs
-        self.shortcut = nn.Identity() if plain else _conv(inputs, outputs, 1, stride)
+        self.shortcut = nn.Identity() if plain else _conv(inputs, outputs, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(self.body(x) + self.shortcut(x))
+        # The stride of the shortcut. Left to a convolution of size 1 with fewer than 8 inputs it
+        # makes oneDNN (PyTorch 2.13) write where it must not, on processors with AVX2.
+        chosen = x[..., :: self.stride, :: self.stride]
+        return torch.relu(self.body(x) + self.shortcut(chosen))
 
 
 class _SqueezeExcitation(nn.Module):

@@ -185,17 +185,18 @@ def fit(
     x_all = torch.from_numpy(np.ascontiguousarray(images)).to(device)
     y_all = torch.from_numpy(labels).to(device)
     generator = torch.Generator().manual_seed(seed)
+    half = _PRECISIONS[recipe.precision]
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=recipe.lr,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=recipe.nesterov,
-        fused=True,
+        # A fused step that the scaler of float16 skips would still advance the momentum.
+        fused=half is not torch.float16,
     )
     steps, epochs = recipe.steps_for(n), recipe.epochs_for(n)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps)
-    half = _PRECISIONS[recipe.precision]
     scaler = torch.amp.GradScaler(device, enabled=half is torch.float16)
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
     run = {"recipe": dataclasses.asdict(recipe), "seed": seed, "n": n}
