@@ -66,6 +66,12 @@ constexpr Index kFewRows = 20;
 constexpr Index kLastRows = 512;
 constexpr Index kPatience = 100;
 
+// What a visit goes by: the temperature, and the weight of a squared excess in units of it.
+struct Conditions {
+  double temperature;
+  double stiffness;
+};
+
 double largest(const Problem& problem) {
   double q = 0.0;
   for (Index i = 0; i < problem.size(); ++i) {
@@ -138,12 +144,14 @@ class BlockAnnealer::Walk {
     std::int64_t accepted = 0;
   };
 
-  // One visit to every block that is active at this temperature, in random order.
-  template <class Stop>
-  Sweep sweep(double temperature, double stiffness, int threads, const Stop& stop) {
+  // One visit to every block that is active at the temperature it begins with, in random order.
+  // schedule(rows) is what to go by when so many rows of this sweep have been visited.
+  template <class Schedule, class Stop>
+  Sweep sweep(const Schedule& schedule, int threads, const Stop& stop) {
     order_.clear();
+    const double first = schedule(0).temperature;
     for (Index block = 0; block < blocks_.count(); ++block) {
-      if (active(blocks_, block, temperature)) order_.push_back(block);
+      if (active(blocks_, block, first)) order_.push_back(block);
     }
     const auto count = static_cast<Index>(order_.size());
     for (Index k = count - 1; k > 0; --k) std::swap(order_[k], order_[random_.below(k + 1)]);
@@ -155,7 +163,7 @@ class BlockAnnealer::Walk {
       if (k + 1 < count) {
         metric_.rows.prefetch(blocks_.rows(order_[k + 1]), blocks_.size(order_[k + 1]));
       }
-      visit(order_[k], temperature, stiffness, sweep);
+      visit(order_[k], schedule(sweep.rows), sweep);
     }
     cold_ = blocks_.has_coarse() &&
             static_cast<double>(sweep.accepted) < kCold * static_cast<double>(sweep.rows);
@@ -222,8 +230,9 @@ class BlockAnnealer::Walk {
  private:
   static constexpr Index kLane = 16;
 
-  void visit(Index block, double temperature, double stiffness, Sweep& sweep) {
-    const double kappa = stiffness * temperature;
+  void visit(Index block, const Conditions& now, Sweep& sweep) {
+    const double temperature = now.temperature;
+    const double kappa = now.stiffness * temperature;
     const Quotas& quotas = problem_.quotas;
     const Index* row = blocks_.rows(block);
     const Index size = blocks_.size(block);
@@ -312,7 +321,7 @@ class BlockAnnealer::Walk {
     }
     const double share = static_cast<double>(size) / static_cast<double>(blocks_.free_rows());
     for (std::size_t s = 0; s < mu_.size(); ++s) {
-      mu_[s] += share * stiffness * static_cast<double>(subset_.excess(static_cast<Index>(s)));
+      mu_[s] += share * now.stiffness * static_cast<double>(subset_.excess(static_cast<Index>(s)));
     }
   }
 
@@ -388,8 +397,8 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
     const double started = monitor.seconds();
     double visited = 0.0;
     double counted = 0.0;
-    const auto sweep = [&](double temperature, double stiffness = kStiffness) {
-      const auto done = walk.sweep(temperature, stiffness, single ? threads_ : 1, stop);
+    const auto sweep = [&](const auto& schedule) {
+      const auto done = walk.sweep(schedule, single ? threads_ : 1, stop);
       // A sweep that found nothing active counts as a whole one: the fall goes on.
       visited += static_cast<double>(done.rows > 0 ? done.rows : n);
       while (counted + static_cast<double>(n) <= visited) {
@@ -399,9 +408,9 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
       return done;
     };
 
-    // Share of the budget spent, in rows visited or by the clock.
-    const auto spent = [&] {
-      const double by_work = visited / planned;
+    // Share of the budget spent, in rows visited, so many of them in this sweep, or by the clock.
+    const auto spent = [&](Index rows = 0) {
+      const double by_work = (visited + static_cast<double>(rows)) / planned;
       const double by_clock = (monitor.seconds() - started) / seconds;
       if (by_clock > by_work) monitor.cut_short();
       return std::max(by_work, by_clock);
@@ -411,7 +420,7 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
     bool frozen = false;
     double share = 0.0;
     while (!alike_ && !over() && !frozen && share < 1.0 && coldest > kRange * hottest_) {
-      const auto done = sweep(coldest);
+      const auto done = sweep([&](Index) { return Conditions{coldest, kStiffness}; });
       // Two flips of a sweep may be the multipliers' doing, at any temperature.
       frozen =
           walk.negligible(coldest) ||
@@ -426,13 +435,12 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
     const Cooling cooling(blocks_, guess ? std::min(hottest_, kFrom * likely_) : hottest_,
                           guess ? std::min(coldest, kTo * likely_) : coldest);
     const double quick = spent();
-    double now = quick;
-    while (!over() && now < 1.0) {
-      const double progress = (now - quick) / (1.0 - quick);
+    const auto slow = [&](Index rows) {
+      const double progress = (spent(rows) - quick) / (1.0 - quick);
       const double late = many ? std::max(0.0, (progress - kStiffFrom) / (1.0 - kStiffFrom)) : 0.0;
-      sweep(cooling.temperature(progress), kStiffness * std::pow(kStiffer, late));
-      now = spent();
-    }
+      return Conditions{cooling.temperature(progress), kStiffness * std::pow(kStiffer, late)};
+    };
+    while (!over() && spent() < 1.0) sweep(slow);
     if (!over()) walk.settle(monitor);
     if (n > 1 && !over()) walk.finish(visited, monitor);
     monitor.record(problem_.change(walk.best().norm(), m), m);

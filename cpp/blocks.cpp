@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "denormals.h"
 #include "parallel.h"
@@ -11,7 +12,8 @@ namespace {
 
 // Problems up to this size are one block.
 constexpr Index kSmall = 2048;
-constexpr Index kNarrowestInHaste = 16;
+// Kernels multiply by 32 rows: narrower blocks cost as much.
+constexpr Index kNarrowestInHaste = 32;
 // Under a time limit: the share of it that Gram matrices may take, at a cautious speed.
 constexpr double kGramShare = 0.1;
 constexpr double kProductsPerSecond = 4e10;
@@ -92,9 +94,12 @@ void Blocks::coarse_dots(Index block, const CoarseRows::Rounded& u, float* r) {
 
 void Blocks::prepare(const Index* blocks, Index count, int threads) {
   if (!kept_) return;
-  parallel_ranges(count, threads, [&](Index begin, Index end) {
+  std::vector<Index> unknown;
+  std::copy_if(blocks, blocks + count, std::back_inserter(unknown),
+               [&](Index block) { return !known_[block]; });
+  parallel_ranges(static_cast<Index>(unknown.size()), threads, [&](Index begin, Index end) {
     const FlushDenormals flush;
-    for (Index k = begin; k < end; ++k) gram(blocks[k]);
+    for (Index k = begin; k < end; ++k) gram(unknown[k]);
   });
 }
 

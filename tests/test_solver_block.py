@@ -154,9 +154,15 @@ def test_quotas_hold_where_classes_differ_in_the_mean(reweight):
 @pytest.mark.parametrize("heavy", [0.0, 1.5])
 def test_beats_the_plain_annealer(heavy):
     S = rows(6000, 128, heavy=heavy)
-    block = dprune.prune(S, fraction=0.3, sweeps=60)
-    plain = dprune.prune(S, fraction=0.3, sweeps=60, solver="anneal")
-    assert block.norm < plain.norm
+
+    def median(solver):  # with even rows the two are close after so few sweeps
+        norms = [
+            dprune.prune(S, fraction=0.3, sweeps=60, seed=seed, solver=solver).norm
+            for seed in range(15)
+        ]
+        return np.median(norms)
+
+    assert median("block") < median("anneal")
 
 
 def test_no_rows_at_all_and_equal_rows():
