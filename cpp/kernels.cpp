@@ -75,7 +75,7 @@ struct RoundNumbers {
   static DPRUNE_INLINE void run(const float* x, float factor, T* rounded, Index size) {
     for (Index j = 0; j < size; ++j) {
       const float y = factor * x[j];
-      rounded[j] = static_cast<T>(static_cast<std::int32_t>(y < 0.0F ? y - 0.5F : y + 0.5F));
+      rounded[j] = static_cast<T>(static_cast<std::int32_t>(y + __builtin_copysignf(0.5F, y)));
     }
   }
 };
