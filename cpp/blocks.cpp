@@ -10,7 +10,8 @@
 namespace dprune {
 namespace {
 
-// Problems up to this size are one block.
+// Problems up to the first size are one block, and up to the second where there is time for it.
+constexpr Index kSmallest = 1024;
 constexpr Index kSmall = 2048;
 // Kernels multiply by 32 rows: narrower blocks cost as much.
 constexpr Index kNarrowestInHaste = 32;
@@ -31,13 +32,13 @@ Blocks::Blocks(const Problem& problem, double seconds, Index widest) : problem_(
   }
   const Index n = free_rows();
   width_ = std::max<Index>(1, n);
-  if (n > kSmall) {
+  const double products = static_cast<double>(n) * static_cast<double>(problem.rows.width());
+  const auto too_long = [&](Index width) {
+    return products * static_cast<double>(width) / kProductsPerSecond > kGramShare * seconds;
+  };
+  if (n > kSmall || (n > kSmallest && too_long(n))) {
     width_ = widest;
-    const double products = static_cast<double>(n) * static_cast<double>(problem.rows.width());
-    while (width_ > kNarrowestInHaste &&
-           products * static_cast<double>(width_) / kProductsPerSecond > kGramShare * seconds) {
-      width_ /= 2;
-    }
+    while (width_ > kNarrowestInHaste && too_long(width_)) width_ /= 2;
     if (!problem.rows.sequential()) {
       constexpr int kNothing = 64;  // octaves below the largest
       std::vector<int> octave(problem.size(), kNothing);

@@ -189,3 +189,13 @@ def test_time_limit_cuts():
     assert r.status == "time_limit"
     assert r.norm < 0.2 * r.random_norm
     assert time.perf_counter() - start < 10
+
+
+def test_short_limits():
+    S = rows(2000, 510)
+    plain = dprune.prune(S, fraction=0.5, time_limit=0.005)
+    assert plain.settings["solver"] == "anneal"  # no time for more
+    short = dprune.prune(S, fraction=0.5, time_limit=0.1)
+    assert short.settings["solver"] == "block"
+    assert short.norm < 0.2 * short.random_norm  # no time for the matrix of all rows
+    assert dprune.prune(S, fraction=0.5, sweeps=2).settings["solver"] == "block"

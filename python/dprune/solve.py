@@ -21,12 +21,15 @@ from dprune.constraints import Constraints, at_least, constraints, goal
 from dprune.curvature import Float64
 from dprune.metric import EUCLIDEAN, metric
 from dprune.result import TRACE, PruneResult, Status
-from dprune.sources import Source, source_of
+from dprune.sources import MatrixSource, Source, source_of
 
 _SOLVERS = ("block", "anneal")
 # sweeps="auto": numbers of S read in all, numbers that a proposal costs besides, least and most
 # sweeps. Proposals within a block are cheap, and small problems get many.
 _AUTO = {"block": (1e9, 64, 200, 200_000), "anneal": (2e10, 0, 200, 20_000)}
+
+# With fewer seconds for each number of a matrix block annealing would hardly get beyond its set-up.
+_HASTE = 6e-9
 
 # Numbers of stratum means held at once when the random norm is computed.
 _MEAN_NUMBERS = 1 << 25
@@ -98,7 +101,8 @@ def prune(
         True: never removed.
     solver : {"block", "anneal"}
         ``block`` anneals block by block at O(1) a proposal; ``anneal`` is the plain reference,
-        O(N) a flip.
+        O(N) a flip. The latter also stands in for ``block`` where ``time_limit`` leaves a matrix
+        less than 6 ns a number; ``settings["solver"]`` of the result says which it was.
     seed : int, default 0
         Same seed, same answer, for runs that end by sweeps.
     sweeps : int or "auto"
@@ -210,8 +214,11 @@ class Search:
         self._mask: npt.NDArray[np.uint8] | None = None
         limit = math.inf if settings.time_limit is None else settings.time_limit
         mean = self.total / self.n
+        in_memory = isinstance(self.source, MatrixSource) and self.source.device == "cpu"
+        haste = in_memory and limit < _HASTE * self.n * self.source.width
+        self.solver = "anneal" if haste else settings.solver
         self._metric = EUCLIDEAN
-        if settings.solver == "block":
+        if self.solver == "block":
             self._metric = metric(self.source, mean, limit)
         self._engine = self.source.solver(
             self.source.store,
@@ -224,7 +231,7 @@ class Search:
             self.rules.floors,
             self.rules.proportional,
             self.rules.protect,
-            settings.solver,
+            self.solver,
             int(settings.seed),
             self.threads,
             limit,
@@ -240,7 +247,7 @@ class Search:
         """The budget."""
         if not isinstance(self.settings.sweeps, str):
             return int(self.settings.sweeps)
-        numbers, extra, least, largest = _AUTO[self.settings.solver]
+        numbers, extra, least, largest = _AUTO[self.solver]
         # A small problem has few subsets: no need to propose each many times.
         largest = min(largest, 1000 + 2 ** min(self.n, 20))
         return int(min(max(numbers / (self.n * (self.source.width + extra)), least), largest))
@@ -340,7 +347,7 @@ class Search:
                 "balance": settings.balance,
                 "min_keep": int(settings.min_keep),
                 "protected": int(rules.protect.sum()),
-                "solver": settings.solver,
+                "solver": self.solver,
                 "metric": self._metric.kind,
                 "seed": int(settings.seed),
                 "sweeps": settings.sweeps,
