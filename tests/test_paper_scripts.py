@@ -33,8 +33,11 @@ def scripts(monkeypatch, tmp_path):
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("data", ["cifar10", "tiny-imagenet"])
-def test_fig1_on_files_as_distributed_then_again(tmp_path, capsys, monkeypatch, data):
+@pytest.mark.parametrize(
+    ("data", "n", "classes"),
+    [("cifar10", 100, 10), ("cifar100", 1000, 100), ("tiny-imagenet", 50, 5)],
+)
+def test_fig1_on_files_as_distributed_then_again(tmp_path, capsys, monkeypatch, data, n, classes):
     import fig1
     import settings as s
     import stand_in
@@ -51,6 +54,8 @@ def test_fig1_on_files_as_distributed_then_again(tmp_path, capsys, monkeypatch, 
     monkeypatch.setitem(s.SETTINGS, data, replace(s.SETTINGS[data], plan=few))
     if data == "tiny-imagenet":
         stand_in.tiny_imagenet(tmp_path, 0.02, classes=5)
+    elif data == "cifar100":
+        stand_in.cifar100(tmp_path, 0.02)
     else:
         stand_in.cifar10(tmp_path, 0.002)
     settings = {"seeds": 1, "epochs": 1, "ratios": "0.5", "width": 2}
@@ -61,7 +66,7 @@ def test_fig1_on_files_as_distributed_then_again(tmp_path, capsys, monkeypatch, 
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert found["identity"]["network"] == "resnet50"
     assert found["identity"]["recipe"]["crop"] == 4
-    assert (found["n"], found["classes"]) == ((100, 10) if data == "cifar10" else (50, 5))
+    assert (found["n"], found["classes"]) == (n, classes)
     assert "| dprune |" in (tmp_path / "out" / "results.md").read_text()
     assert (tmp_path / "out" / "accuracy.svg").is_file()
 
