@@ -142,6 +142,16 @@ def test_guesses_are_solves_in_single_precision(wine):
     np.testing.assert_allclose(wine.hessian.product(solution), rhs, atol=1e-5)
 
 
+def test_solves_for_directions_are_repeated_in_float64_where_float32_falls_short(wine, monkeypatch):
+    solver = direct.direct_solver(wine.hessian, wine.contrast_errors)
+    rhs = np.random.default_rng(0).standard_normal((wine.hessian.width, 5))
+    single = sketch.DirectInverse(solver).solve(rhs)
+    monkeypatch.setattr(sketch, "_DIRECT_TOLERANCE", 0.0)
+    double = sketch.DirectInverse(solver).solve(rhs)
+    assert double.residuals.max() < single.residuals.max() < 1e-5
+    np.testing.assert_array_equal(double.solution, solver.solve(rhs))
+
+
 def test_full_rank_sketch_is_all_of_it(wine):
     width = wine.hessian.width
     whole = dprune.influence(wine, "dense", rank=width)
@@ -331,3 +341,15 @@ def test_prune_head_measures():
     assert pruned.rounds >= 1
     with pytest.raises(ValueError, match="eps must be positive"):
         dprune.prune_head(head, 0.0)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_single_precision_meets_its_tolerance(weighted):
+    """Float32 products, refined: residuals are those of float64 products."""
+    weights = np.random.default_rng(1).uniform(0.5, 2.0, 150) if weighted else None
+    X, y = oracle.data("digits", 150)
+    head = dprune.LastLayer.fit(X, y, 1e-6, sample_weights=weights)
+    rhs = np.random.default_rng(0).standard_normal((head.hessian.width, 7))
+    solve = head.hessian.solve(rhs, tol=1e-5)
+    assert solve.residuals.max() < 1.1e-5
+    np.testing.assert_allclose(solve.residuals, head.hessian.residuals(solve.solution, rhs))
