@@ -53,6 +53,14 @@ def test_weighted_rows(name, method):
     assert error < (1e-5 if method == "dense" else 1e-3)
 
 
+@pytest.mark.parametrize("inverse", [False, True])
+def test_rows_by_the_inverse_and_by_solves(wine, inverse, monkeypatch):
+    monkeypatch.setattr(direct, "_INVERSE_ROWS", 0 if inverse else 1000)
+    S = dprune.influence(wine, "dense")
+    assert oracle.relative_error(S, oracle.in_contrasts(wine, oracle.rows(wine))) < 1e-5
+    assert S.error < 2e-6
+
+
 @pytest.mark.parametrize("weights", [False, True])
 @pytest.mark.parametrize("leverage", [False, True])
 def test_squared_loss_has_exact_factors(weights, leverage):
