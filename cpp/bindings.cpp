@@ -84,14 +84,14 @@ Array<T> last_layer_gradients_py(const Array<T>& features, const Array<T>& proba
   return gradients;
 }
 
-void softmax_curvature_py(const Array<double>& probabilities,
-                          const std::optional<Array<double>>& weights, Array<double>& values,
-                          int threads) {
+template <class T>
+void softmax_curvature_py(const Array<T>& probabilities, const std::optional<Array<T>>& weights,
+                          Array<T>& values, int threads) {
   const auto p = matrix(probabilities, "probabilities");
-  const double* w = weights ? vector_of(*weights, p.rows, "weights") : nullptr;
+  const T* w = weights ? vector_of(*weights, p.rows, "weights") : nullptr;
   require(values.ndim() == 2 && values.shape(0) == p.rows && values.shape(1) % p.cols == 0,
           "values must have the rows of probabilities and a multiple of their columns");
-  const MatrixView<double> z{values.mutable_data(), p.rows, values.shape(1)};
+  const MatrixView<T> z{values.mutable_data(), p.rows, values.shape(1)};
   const py::gil_scoped_release release;
   softmax_curvature(p, w, z, threads);
 }
@@ -255,7 +255,9 @@ PYBIND11_MODULE(_core, m) {
   m.def("last_layer_gradients", &last_layer_gradients_py<double>, "features"_a.noconvert(),
         "probabilities"_a.noconvert(), "labels"_a.noconvert(), "out"_a.noconvert() = py::none(),
         "(probabilities - onehot(labels)) (x) [features, 1], row by row.");
-  m.def("softmax_curvature", &softmax_curvature_py, "probabilities"_a.noconvert(),
+  m.def("softmax_curvature", &softmax_curvature_py<float>, "probabilities"_a.noconvert(),
+        "weights"_a.noconvert(), "values"_a.noconvert(), "threads"_a);
+  m.def("softmax_curvature", &softmax_curvature_py<double>, "probabilities"_a.noconvert(),
         "weights"_a.noconvert(), "values"_a.noconvert(), "threads"_a,
         "values <- w (diag p - p p^T) values, in place, for vectors of C logits side by side.");
 

@@ -43,16 +43,17 @@ void last_layer_gradients(MatrixView<const T> features, MatrixView<const T> prob
   });
 }
 
-void softmax_curvature(MatrixView<const double> probabilities, const double* weights,
-                       MatrixView<double> values, int threads) {
+template <class T>
+void softmax_curvature(MatrixView<const T> probabilities, const T* weights, MatrixView<T> values,
+                       int threads) {
   const Index classes = probabilities.cols;
   parallel_ranges(values.rows, threads, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
-      const double* p = probabilities.row(i);
-      const double w = weights ? weights[i] : 1.0;
-      double* z = values.row(i);
+      const T* p = probabilities.row(i);
+      const T w = weights ? weights[i] : T{1};
+      T* z = values.row(i);
       for (Index v = 0; v < values.cols; v += classes, z += classes) {
-        double mean = 0.0;
+        T mean = 0;
         for (Index c = 0; c < classes; ++c) mean += p[c] * z[c];
         for (Index c = 0; c < classes; ++c) z[c] = w * p[c] * (z[c] - mean);
       }
@@ -62,6 +63,8 @@ void softmax_curvature(MatrixView<const double> probabilities, const double* wei
 
 template void softmax_errors(MatrixView<const float>, const Index*, MatrixView<float>);
 template void softmax_errors(MatrixView<const double>, const Index*, MatrixView<double>);
+template void softmax_curvature(MatrixView<const float>, const float*, MatrixView<float>, int);
+template void softmax_curvature(MatrixView<const double>, const double*, MatrixView<double>, int);
 template void last_layer_gradients(MatrixView<const float>, MatrixView<const float>, const Index*,
                                    MatrixView<float>, int);
 template void last_layer_gradients(MatrixView<const double>, MatrixView<const double>, const Index*,

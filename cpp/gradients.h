@@ -20,7 +20,8 @@ void last_layer_gradients(MatrixView<const T> features, MatrixView<const T> prob
 
 // values[i] holds vectors of C logits, one after the other; each becomes
 // w_i (diag p_i - p_i p_i^T) z. weights may be null: all one.
-void softmax_curvature(MatrixView<const double> probabilities, const double* weights,
-                       MatrixView<double> values, int threads);
+template <class T>
+void softmax_curvature(MatrixView<const T> probabilities, const T* weights, MatrixView<T> values,
+                       int threads);
 
 }  // namespace dprune

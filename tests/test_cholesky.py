@@ -25,6 +25,7 @@ def test_solves_and_factor(n, monkeypatch):
     found = B.copy()
     factor.solve_rows(found)
     np.testing.assert_allclose(found, np.linalg.solve(H, B.T).T, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(factor.inverse(), np.linalg.inv(H), rtol=1e-8, atol=1e-8)
 
 
 def test_single_precision():

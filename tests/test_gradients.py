@@ -47,6 +47,21 @@ def test_gradients_are_those_of_autograd():
         np.testing.assert_allclose(found[i], expected.numpy().ravel(), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_softmax_curvature(dtype, weighted):
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(4), 9).astype(dtype)
+    weights = rng.uniform(0.5, 2.0, 9).astype(dtype) if weighted else None
+    z = rng.standard_normal((9, 12)).astype(dtype)
+    curvature = p[:, :, None] * np.eye(4) - p[:, :, None] * p[:, None, :]
+    expected = np.einsum("ncd,nvd->nvc", curvature, z.reshape(9, 3, 4)).reshape(9, 12)
+    if weighted:
+        expected *= weights[:, None]
+    _core.softmax_curvature(p, weights, z, 2)
+    np.testing.assert_allclose(z, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_out_is_written():
     features, probabilities, labels = case(9, 4, 3, np.float32)
     out = np.full((9, 15), np.nan, dtype=np.float32)

@@ -53,6 +53,14 @@ def test_weighted_rows(name, method):
     assert error < (1e-5 if method == "dense" else 1e-3)
 
 
+@pytest.mark.parametrize("inverse", [False, True])
+def test_rows_by_the_inverse_and_by_solves(wine, inverse, monkeypatch):
+    monkeypatch.setattr(direct, "_INVERSE_ROWS", 0 if inverse else 1000)
+    S = dprune.influence(wine, "dense")
+    assert oracle.relative_error(S, oracle.in_contrasts(wine, oracle.rows(wine))) < 1e-5
+    assert S.error < 2e-6
+
+
 @pytest.mark.parametrize("weights", [False, True])
 @pytest.mark.parametrize("leverage", [False, True])
 def test_squared_loss_has_exact_factors(weights, leverage):
@@ -140,6 +148,16 @@ def test_guesses_are_solves_in_single_precision(wine):
     np.testing.assert_allclose(guess, solution, atol=1e-5 * np.abs(solution).max())
     assert solution.dtype == np.float64
     np.testing.assert_allclose(wine.hessian.product(solution), rhs, atol=1e-5)
+
+
+def test_solves_for_directions_are_repeated_in_float64_where_float32_falls_short(wine, monkeypatch):
+    solver = direct.direct_solver(wine.hessian, wine.contrast_errors)
+    rhs = np.random.default_rng(0).standard_normal((wine.hessian.width, 5))
+    single = sketch.DirectInverse(solver).solve(rhs)
+    monkeypatch.setattr(sketch, "_DIRECT_TOLERANCE", 0.0)
+    double = sketch.DirectInverse(solver).solve(rhs)
+    assert double.residuals.max() < single.residuals.max() < 1e-5
+    np.testing.assert_array_equal(double.solution, solver.solve(rhs))
 
 
 def test_full_rank_sketch_is_all_of_it(wine):
@@ -331,3 +349,15 @@ def test_prune_head_measures():
     assert pruned.rounds >= 1
     with pytest.raises(ValueError, match="eps must be positive"):
         dprune.prune_head(head, 0.0)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_single_precision_meets_its_tolerance(weighted):
+    """Float32 products, refined: residuals are those of float64 products."""
+    weights = np.random.default_rng(1).uniform(0.5, 2.0, 150) if weighted else None
+    X, y = oracle.data("digits", 150)
+    head = dprune.LastLayer.fit(X, y, 1e-6, sample_weights=weights)
+    rhs = np.random.default_rng(0).standard_normal((head.hessian.width, 7))
+    solve = head.hessian.solve(rhs, tol=1e-5)
+    assert solve.residuals.max() < 1.1e-5
+    np.testing.assert_allclose(solve.residuals, head.hessian.residuals(solve.solution, rhs))

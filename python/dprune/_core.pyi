@@ -102,6 +102,10 @@ def removed_counts(labels: numpy.typing.NDArray[numpy.int64], floors: numpy.typi
     """
     Most samples removed from each group when m are removed in all; with proportional quotas the exact number.
     """
+@typing.overload
+def softmax_curvature(probabilities: numpy.typing.NDArray[numpy.float32], weights: numpy.typing.NDArray[numpy.float32] | None, values: numpy.typing.NDArray[numpy.float32], threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
+@typing.overload
 def softmax_curvature(probabilities: numpy.typing.NDArray[numpy.float64], weights: numpy.typing.NDArray[numpy.float64] | None, values: numpy.typing.NDArray[numpy.float64], threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     values <- w (diag p - p p^T) values, in place, for vectors of C logits side by side.

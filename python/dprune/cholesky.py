@@ -67,6 +67,17 @@ class Cholesky:
         self._forward(rows, 0, stop, scratch)
         self._backward(rows, 0, stop, scratch)
 
+    def inverse(self) -> Float64:
+        """``H^-1``, (N, N), of a factor in float64."""
+        # The rows of L are the columns of an upper triangle, which is how LAPACK stores it.
+        inverse = lapack.dpotri(self._lower.T, lower=0)[0].T
+        for start in range(0, len(inverse), _UPDATE_ROWS):
+            rows = slice(start, start + _UPDATE_ROWS)
+            inverse[:start, rows] = inverse[rows, :start].T
+            lower = np.tril(inverse[rows, rows])
+            inverse[rows, rows] = lower + np.tril(lower, -1).T
+        return np.asarray(inverse)
+
     def _factor(self, start: int, stop: int) -> None:
         L = self._lower
         if stop - start <= _LEAF:

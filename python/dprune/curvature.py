@@ -11,20 +11,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
+import numpy.typing as npt
 import scipy.linalg
 import scipy.sparse.linalg
 
 from dprune import _core
 from dprune.assembly import softmax_hessian
 from dprune.conjugate_gradients import block_conjugate_gradients
-from dprune.design import Design
+from dprune.design import Design, vector_parts
 from dprune.design import Float64 as Float64
 
 # Columns that one conjugate-gradient run carries: the more, the fewer steps.
 _COLUMNS = 1024
+# Least tolerance at which products run in float32, how often what they leave is solved for, and
+# by how much a residual may exceed the tolerance: conjugate gradients meet it by their own count.
+_SINGLE_TOLERANCE = 1e-5
+_REFINEMENTS = 4
+_SLACK = 1.05
 
 
 def contrasts(classes: int) -> Float64:
@@ -39,6 +45,13 @@ class Solve:
     solution: Float64  # (width, k)
     residuals: Float64  # (k,), ||B - H X|| / ||B||, recomputed from the solution
     iterations: int
+
+
+def _ratios(part: Float64, whole: Float64) -> Float64:
+    """Norms of rows relative to others', zero where those are."""
+    norms = np.linalg.norm(whole, axis=1)
+    values = np.linalg.norm(part, axis=1)
+    return np.asarray(np.divide(values, norms, out=np.zeros_like(values), where=norms > 0))
 
 
 class Curvature(ABC):
@@ -84,9 +97,7 @@ class Curvature(ABC):
 
     def residuals(self, solution: Float64, rhs: Float64) -> Float64:
         """``||B - H X|| / ||B||`` of each column, zero where B is."""
-        error = np.linalg.norm(rhs - self.product(solution), axis=0)
-        norms = np.linalg.norm(rhs, axis=0)
-        return np.asarray(np.divide(error, norms, out=np.zeros_like(error), where=norms > 0))
+        return _ratios((rhs - self.product(solution)).T, rhs.T)
 
 
 class Hessian(Curvature):
@@ -109,20 +120,28 @@ class Hessian(Curvature):
         """``H V`` in ``4 n d C columns`` operations, two matrix products over the features."""
         return self._products(np.ascontiguousarray(vectors.T)).T
 
-    def _products(self, vectors: Float64) -> Float64:
-        """``V H``: the same for vectors that are rows."""
+    def _products(self, vectors: Float64, dtype: npt.DTypeLike = np.float64) -> Float64:
+        """``V H``: the same for vectors that are rows.
+
+        With float32 products run in it, sums over blocks of samples in float64.
+        """
         count = len(vectors)
         k, width = self.shape
         n, classes = self.probabilities.shape
+        probabilities = self.probabilities.astype(dtype, copy=False)
+        weights = self.design.weights
+        weights = None if weights is None else weights.astype(dtype, copy=False)
         # All classes rather than contrasts: no change of basis for each sample.
-        blocks = (self.contrasts @ vectors.reshape(count, k, width)).reshape(-1, width)
-        out = np.zeros_like(blocks)
-        for block, x in self.design.blocks(len(blocks)):
-            logits = x @ blocks.T
-            weights = None if self.design.weights is None else self.design.weights[block]
-            _core.softmax_curvature(self.probabilities[block], weights, logits, self._threads)
-            out += logits.T @ x
-        turned = self.contrasts.T @ out.reshape(count, classes, width)
+        blocks = (self.contrasts @ vectors.reshape(count, k, width)).astype(dtype, copy=False)
+        out = np.zeros(blocks.shape)
+        parts = list(vector_parts(count, classes))
+        for block, x in self.design.blocks(parts[0].stop * classes, dtype):
+            w = None if weights is None else weights[block]
+            for part in parts:
+                logits = x @ blocks[part].reshape(-1, width).T
+                _core.softmax_curvature(probabilities[block], w, logits, self._threads)
+                out[part] += (logits.T @ x).reshape(-1, classes, width)
+        turned = self.contrasts.T @ out
         return np.asarray(turned.reshape(count, -1) / n + self.weight_decay * vectors)
 
     def curvatures(self, block: slice) -> Float64:
@@ -168,6 +187,9 @@ class Hessian(Curvature):
     def solve(self, rhs: Float64, *, tol: float = 1e-10, max_iterations: int = 1000) -> Solve:
         """``H^-1 B`` by block conjugate gradients.
 
+        Tolerances from 1e-5 on are met with products in float32. What they leave is measured in
+        float64 and solved for again where it is too much.
+
         Parameters
         ----------
         rhs : (width, columns) float64
@@ -176,16 +198,27 @@ class Hessian(Curvature):
         max_iterations : int
             Where to give up; the residuals say how far it came.
         """
-        count = -(-rhs.shape[1] // _COLUMNS)
-        solution = np.empty_like(rhs)
+        single = tol >= _SINGLE_TOLERANCE
+        product = partial(self._products, dtype=np.float32 if single else np.float64)
+        b = np.ascontiguousarray(rhs.T)
+        x = np.zeros_like(b)
+        residuals = np.empty(len(b))
         iterations = 0
-        for part in np.array_split(np.arange(rhs.shape[1]), count):
-            found, steps = block_conjugate_gradients(
-                self._products, self._preconditioned, rhs.T[part], tol, max_iterations
-            )
-            solution[:, part] = found.T
+        for part in np.array_split(np.arange(len(b)), -(-len(b) // _COLUMNS)):
+            gap, worst, steps = b[part], 1.0, 0
+            for _ in range(_REFINEMENTS if single else 1):
+                found, more = block_conjugate_gradients(
+                    product, self._preconditioned, gap, tol / worst, max_iterations - steps
+                )
+                x[part] += found
+                steps += more
+                gap = b[part] - self._products(x[part])
+                residuals[part] = _ratios(gap, b[part])
+                worst = residuals[part].max()
+                if worst <= _SLACK * tol:
+                    break
             iterations = max(iterations, steps)
-        return Solve(solution, self.residuals(solution, rhs), iterations)
+        return Solve(x.T, residuals, iterations)
 
     def dense(self) -> Float64:
         """``H`` as a matrix, (width, width) float64, for problems that are small."""

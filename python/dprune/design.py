@@ -20,14 +20,24 @@ Float64 = npt.NDArray[np.float64]
 _KEEP_BYTES = 1 << 28
 # Entries of the largest temporary that belongs to one block.
 _BLOCK_ENTRIES = 1 << 23
+# Logits of vectors that are formed at once: few enough to stay near the processor, and to let
+# blocks of samples be long, for a product sums over these.
+_LOGITS = 2048
 
 
-def with_bias(features: npt.NDArray[Any]) -> Float64:
-    """``[features, 1]`` in float64, shape (n, d + 1)."""
-    design = np.empty((features.shape[0], features.shape[1] + 1), dtype=np.float64)
+def with_bias(features: npt.NDArray[Any], dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
+    """``[features, 1]``, shape (n, d + 1)."""
+    design = np.empty((features.shape[0], features.shape[1] + 1), dtype=dtype)
     design[:, :-1] = features
     design[:, -1] = 1.0
     return design
+
+
+def vector_parts(count: int, classes: int) -> Iterator[slice]:
+    """``count`` vectors with ``classes`` logits each, in parts that are multiplied at once."""
+    step = max(1, _LOGITS // classes)
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 class Design:
@@ -61,12 +71,15 @@ class Design:
         """Rows of X of some samples in float64."""
         return self._kept[samples] if self._small else with_bias(self.features[samples])
 
-    def blocks(self, columns: int = 0) -> Iterator[tuple[slice, Float64]]:
+    def blocks(
+        self, columns: int = 0, dtype: npt.DTypeLike = np.float64
+    ) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
         """All rows in order, in blocks that keep (rows, ``columns``) temporaries small."""
+        kept = self._small and dtype == np.float64
         step = max(64, min(4096, _BLOCK_ENTRIES // max(columns, self.shape[1])))
         for start in range(0, len(self), step):
             block = slice(start, min(start + step, len(self)))
-            yield block, self._kept[block] if self._small else with_bias(self.features[block])
+            yield block, self._kept[block] if kept else with_bias(self.features[block], dtype)
 
     def times(self, matrix: Float64) -> Float64:
         """``X M^T`` for M (columns, d + 1), shape (n, columns)."""

@@ -1,4 +1,4 @@
-"""Influence rows from a dense Hessian: assembly, Cholesky factor, triangular solves.
+"""Influence rows from a dense Hessian: assembly, Cholesky factor, solves.
 
 All of it runs in the eigenbasis of the features' second moment. There the Hessian is close to
 graded, and float32 keeps its small eigenvalues, on which the rows depend most, to the same
@@ -33,6 +33,9 @@ _LEAST_PIVOT = 1e-15
 _SAMPLE = 32
 _BLOCK_ENTRIES = 1 << 25
 _LEVERAGE_ROWS = 1024
+# Rows for each parameter from which the inverse pays: then a row is one product rather than two
+# triangular solves, which run slower, and a turn back.
+_INVERSE_ROWS = 8
 _SINGULAR = (
     "the Hessian is singular to working precision: the classes are separable or features are "
     "collinear, and weight_decay is too small to make up for it; raise weight_decay"
@@ -86,9 +89,7 @@ class DirectSolver:
 
     def inverse_blocks(self) -> Float64:
         """``H^-1`` in the eigenbasis, (k, d + 1, k, d + 1)."""
-        inverse = np.eye(self.hessian.width)
-        self.factor.solve_rows(inverse)
-        return inverse.reshape(self.hessian.shape * 2)
+        return self.factor.inverse().reshape(self.hessian.shape * 2)
 
 
 class RowSolver:
@@ -98,12 +99,18 @@ class RowSolver:
     ----------
     solver : DirectSolver
     dtype : float32 or float64
-        Of the triangular solves.
+        Of the products.
     """
 
     def __init__(self, solver: DirectSolver, dtype: npt.DTypeLike) -> None:
         self._design = solver.design
-        self._factor = solver.factor.astype(dtype)
+        self._inverse: npt.NDArray[Any] | None = None
+        if len(solver.design) >= _INVERSE_ROWS * solver.hessian.width:
+            # From residuals in the eigenbasis, where it is graded, to rows out of it.
+            turned = solver.inverse_blocks() @ solver.basis.T
+            self._inverse = turned.reshape((solver.hessian.width,) * 2).astype(dtype, copy=False)
+        else:
+            self._factor = solver.factor.astype(dtype)
         self._basis = np.ascontiguousarray(solver.basis.T, dtype=dtype)
         width = solver.hessian.width
         self._buffer = np.empty((0, width), dtype=dtype)
@@ -122,6 +129,8 @@ class RowSolver:
         out = self._rows[: len(x)]
         e = errors.astype(g.dtype, copy=False)
         np.multiply(e[:, :, None], x[:, None, :], out=g.reshape(*e.shape, -1))
+        if self._inverse is not None:
+            return np.matmul(g, self._inverse, out=out)
         self._factor.solve_rows(g)
         shape = (len(x) * e.shape[1], x.shape[1])
         np.matmul(g.reshape(shape), self._basis, out=out.reshape(shape))

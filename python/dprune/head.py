@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from dprune._checks import class_labels, feature_matrix, sample_weights_vector
 from dprune.curvature import Curvature, Hessian, SquaredHessian
-from dprune.design import Design, Float64
+from dprune.design import Design, Float64, vector_parts
 from dprune.minimise import losses, minimise_softmax, minimise_squared, output_errors
 
 if TYPE_CHECKING:
@@ -250,26 +250,33 @@ class LastLayer:
         v = weights.reshape(self.n, -1).astype(dtype, copy=False)
         errors = self.errors.astype(dtype, copy=False)
         classes, width = self.theta.shape
-        total = np.zeros((v.shape[1] * classes, width))
-        for block, x in self.design.blocks(len(total)):
-            scaled = v[block, :, None] * errors[block, None, :]
-            total += scaled.reshape(len(x), -1).T @ x.astype(dtype, copy=False)
-        turned = self.hessian.contrasts.T @ total.reshape(-1, classes, width)
+        total = np.zeros((v.shape[1], classes, width))
+        parts = list(vector_parts(len(total), classes))
+        for block, x in self.design.blocks(parts[0].stop * classes, dtype):
+            for part in parts:
+                scaled = v[block, part, None] * errors[block, None, :]
+                products = scaled.reshape(len(x), -1).T @ x
+                total[part] += products.reshape(-1, classes, width)
+        turned = self.hessian.contrasts.T @ total
         return np.asarray(turned.reshape(v.shape[1], -1).T)
 
-    def gradient_product(self, vectors: Float64, *, dtype: npt.DTypeLike = np.float64) -> Float64:
+    def gradient_product(
+        self, vectors: Float64, *, dtype: npt.DTypeLike = np.float64
+    ) -> npt.NDArray[Any]:
         """``G V``: the inner products ``g_i . v`` in contrasts, (n, columns), no g_i formed.
 
-        With float32 products run in it.
+        In ``dtype``, products and result.
         """
         turned = self.hessian.contrasts @ vectors.T.reshape(-1, *self.hessian.shape)
-        blocks = turned.reshape(-1, self.hessian.shape[1]).astype(dtype, copy=False)
+        turned = turned.astype(dtype, copy=False)
         errors = self.errors.astype(dtype, copy=False)
-        out = np.empty((self.n, vectors.shape[1]))
-        for block, x in self.design.blocks(len(blocks)):
-            logits = x.astype(dtype, copy=False) @ blocks.T
-            logits = logits.reshape(len(x), vectors.shape[1], self.classes)
-            out[block] = np.einsum("ikc,ic->ik", logits, errors[block])
+        out = np.empty((self.n, len(turned)), dtype=dtype)
+        parts = list(vector_parts(len(turned), self.classes))
+        for block, x in self.design.blocks(parts[0].stop * self.classes, dtype):
+            for part in parts:
+                logits = x @ turned[part].reshape(-1, x.shape[1]).T
+                logits = logits.reshape(len(x), -1, self.classes)
+                np.einsum("ikc,ic->ik", logits, errors[block], out=out[block, part])
         return out
 
     def change(self, removed: npt.NDArray[np.int64], *, reweight: float = 1.0) -> Change:
