@@ -28,8 +28,9 @@ _SOLVERS = ("block", "anneal")
 # sweeps. Proposals within a block are cheap, and small problems get many.
 _AUTO = {"block": (1e9, 64, 200, 200_000), "anneal": (2e10, 0, 200, 20_000)}
 
-# With fewer seconds for each number of a matrix block annealing would hardly get beyond its set-up.
-_HASTE = 6e-9
+# With fewer seconds, and so many for each number of a matrix besides, block annealing would hardly
+# get beyond its set-up.
+_HASTE = (0.01, 7e-9)
 
 # Numbers of stratum means held at once when the random norm is computed.
 _MEAN_NUMBERS = 1 << 25
@@ -101,8 +102,8 @@ def prune(
         True: never removed.
     solver : {"block", "anneal"}
         ``block`` anneals block by block at O(1) a proposal; ``anneal`` is the plain reference,
-        O(N) a flip. The latter also stands in for ``block`` where ``time_limit`` leaves a matrix
-        less than 6 ns a number; ``settings["solver"]`` of the result says which it was.
+        O(N) a flip. The latter also stands in for ``block`` where ``time_limit`` is below .01 s
+        and 7 ns for each number of a matrix; the result's ``settings["solver"]`` says which it was.
     seed : int, default 0
         Same seed, same answer, for runs that end by sweeps.
     sweeps : int or "auto"
@@ -215,7 +216,7 @@ class Search:
         limit = math.inf if settings.time_limit is None else settings.time_limit
         mean = self.total / self.n
         in_memory = isinstance(self.source, MatrixSource) and self.source.device == "cpu"
-        haste = in_memory and limit < _HASTE * self.n * self.source.width
+        haste = in_memory and limit < _HASTE[0] + _HASTE[1] * self.n * self.source.width
         self.solver = "anneal" if haste else settings.solver
         self._metric = EUCLIDEAN
         if self.solver == "block":
