@@ -9,11 +9,13 @@
 
 #include "cooling.h"
 #include "denormals.h"
+#include "exact.h"
 #include "kernels.h"
 #include "parallel.h"
 #include "rng.h"
 #include "subset.h"
 #include "swaps.h"
+#include "tabu.h"
 
 namespace dprune {
 namespace {
@@ -61,10 +63,20 @@ constexpr Index kAhead = 4;
 // Small problems are walked several times.
 constexpr Index kRestartRows = 2048;
 constexpr Index kMostWalks = 16;
-constexpr Index kFewRows = 20;
-// The last exact search: rows, and swaps without improvement, on large and on small problems.
+// Of random numbers in a solve: a walk's each, and the last search's.
+constexpr std::uint64_t kStreams = kMostWalks + 1;
+// Few rows are looked at exactly (exact.h) where that costs no more than the walks it saves: what a
+// proposal of theirs costs in multiplications, how many of these a second has, and so many always.
+constexpr double kPerProposal = 128.0;
+constexpr double kPerSecond = 1e9;
+constexpr double kLeastExact = 1e7;
+// Where all rows are one block a tabu search (tabu.h) has this share of the budget after the walk;
+// what a step of it costs, in numbers read for each row, and a proposal besides the row it is for.
+constexpr double kTabuShare = 0.4;
+constexpr double kNumbersPerStep = 4.0;
+constexpr double kNumbersPerProposal = 64.0;
+// The last exact search: rows.
 constexpr Index kLastRows = 512;
-constexpr Index kPatience = 100;
 
 // What a visit goes by: the temperature, and the weight of a squared excess in units of it.
 struct Conditions {
@@ -115,7 +127,6 @@ class BlockAnnealer::Walk {
         metric_(metric),
         blocks_(blocks),
         target_(target * target),
-        slack_(problem.size() <= kFewRows ? 1e-6 * largest(problem) : 0.0),
         subset_(metric, m, mask),
         best_(subset_),
         random_(random),
@@ -189,44 +200,6 @@ class BlockAnnealer::Walk {
     best_.replace(last);
   }
 
-  // The exact search for the best swaps among the rows that are cheapest to flip.
-  void finish(double visited, Monitor& monitor) {
-    const Index n = blocks_.free_rows();
-    const bool whole = blocks_.count() == 1;
-    const bool known = whole && !judged_;  // the matrix of these rows
-    Subset subset(problem_, subset_.target(), best_.mask());
-    std::vector<Index> rows(blocks_.rows(0), blocks_.rows(0) + n);
-    std::vector<float> K;
-    if (!whole) {
-      std::vector<float> cost(problem_.size());
-      std::vector<float> r(blocks_.width());
-      for (Index block = 0; block < blocks_.count(); ++block) {
-        const Index* row = blocks_.rows(block);
-        problem_.rows.dots(row, blocks_.size(block), subset.sum(), r.data());
-        for (Index a = 0; a < blocks_.size(block); ++a) {
-          const float pull = subset.removed(row[a]) ? -2.0F * r[a] : 2.0F * r[a];
-          cost[row[a]] = pull + static_cast<float>(problem_.squared_norms[row[a]]);
-        }
-      }
-      const Index last = std::min(n, kLastRows);
-      std::nth_element(rows.begin(), rows.begin() + last - 1, rows.end(), [&](Index a, Index b) {
-        return cost[a] != cost[b] ? cost[a] < cost[b] : a < b;
-      });
-      rows.resize(last);
-      std::sort(rows.begin(), rows.end());
-    }
-    if (!known) {
-      K.resize(rows.size() * rows.size());
-      problem_.rows.gram(rows.data(), static_cast<Index>(rows.size()), K.data());
-    }
-    // A swap looks at all pairs; together they may cost as much as the walk's proposals did.
-    const auto pairs = static_cast<double>(rows.size()) * static_cast<double>(rows.size()) / 2.0;
-    const auto most = static_cast<Index>(std::ceil(kPasses * visited / pairs));
-    search_swaps(problem_, rows.data(), static_cast<Index>(rows.size()),
-                 known ? blocks_.gram(0) : K.data(), most, whole ? kPatience : 0, subset, monitor);
-    best_.replace(subset);
-  }
-
  private:
   static constexpr Index kLane = 16;
 
@@ -266,9 +239,7 @@ class BlockAnnealer::Walk {
     const std::uint64_t draw = random_.bits();
     const auto enough = sweep.accepted + static_cast<std::int64_t>(
                                              std::ceil(kFlipsPerVisit * static_cast<double>(size)));
-    bool candidate = false;
-    for (int pass = 0; pass < kPasses && sweep.accepted < enough && !reached() && !candidate;
-         ++pass) {
+    for (int pass = 0; pass < kPasses && sweep.accepted < enough && !reached(); ++pass) {
       const auto key = static_cast<std::uint32_t>(mix64(draw + static_cast<std::uint64_t>(pass)));
       const auto next = [&](Index begin) {
         return next_accepted(field_.data(), sign_.data(), cost_.data(), begin, size,
@@ -295,9 +266,7 @@ class BlockAnnealer::Walk {
         ++sweep.accepted;
         subset_.toggle(row[a], change);
         best_.note_flip(row[a]);
-        candidate =
-            slack_ > 0.0 && subset_.violation() == 0 && subset_.energy() < best_.energy() + slack_;
-        if (candidate || (!judged_ && slack_ == 0.0 && best_.offer(subset_) && reached())) break;
+        if (!judged_ && best_.offer(subset_) && reached()) break;
       }
       sweep.proposals += size;
     }
@@ -312,7 +281,6 @@ class BlockAnnealer::Walk {
     }
     subset_.add(rows_.data(), cost_.data(), changes);
     if (changes > 0) rounded_ = false;
-    if (candidate) best_.offer(subset_, slack_);
     if (judged_ && changes > 0) {
       for (Index k = 0; k < changes; ++k) judged_->toggle(rows_[k], 0.0);
       judged_->add(rows_.data(), cost_.data(), changes);
@@ -328,9 +296,7 @@ class BlockAnnealer::Walk {
   const Problem& problem_;
   const Problem& metric_;
   Blocks& blocks_;
-  double target_;  // energy
-  // Among few rows the best energies are decided in float64: those that float32 cannot tell apart.
-  double slack_;
+  double target_;                 // energy
   Subset subset_;                 // in the metric of the walk
   std::optional<Subset> judged_;  // the same one in that of the problem, where they differ
   Incumbent best_;
@@ -357,9 +323,7 @@ BlockAnnealer::BlockAnnealer(const Problem& problem, const Problem& metric, std:
     : problem_(problem),
       metric_(metric),
       // Hot enough that the largest rows move too: real heads have rows of 100 times the mean.
-      // Among few rows each meets the full length of the others.
-      hottest_(problem.size() <= kFewRows ? largest(metric)
-                                          : std::max(0.05 * mean(metric), 0.15 * largest(metric))),
+      hottest_(std::max(0.05 * mean(metric), 0.15 * largest(metric))),
       likely_(std::min(hottest_, freezing(metric))),
       blocks_(metric, seconds),
       seed_(seed),
@@ -375,11 +339,13 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
   const Index n = blocks_.free_rows();
   const Index walks = std::clamp<Index>(kRestartRows / std::max<Index>(1, n), 1, kMostWalks);
   const bool single = walks == 1;
-  const auto planned =
-      static_cast<double>(effort.sweeps) * static_cast<double>(n) / static_cast<double>(walks);
+  const double begun = monitor.seconds();
+  const auto budget = static_cast<double>(effort.sweeps) * static_cast<double>(n);  // rows visited
+  const double walked = blocks_.count() == 1 ? 1.0 - kTabuShare : 1.0;
+  const double planned = walked * budget / static_cast<double>(walks);
   const Index abreast = std::min<Index>(threads_, walks);
   const Index rounds = (walks + abreast - 1) / abreast;
-  const double seconds = effort.seconds / static_cast<double>(rounds);
+  const double seconds = walked * effort.seconds / static_cast<double>(rounds);
   if (n > 0) blocks_.gram(0);
 
   std::vector<std::unique_ptr<Incumbent>> results(walks);
@@ -387,7 +353,7 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
   std::atomic<Index> first_reached{walks};
   const auto run = [&](Index number) {
     const FlushDenormals flush;
-    Random random(seed_, solves_ * kMostWalks + static_cast<std::uint64_t>(number));
+    Random random(seed_, solves_ * kStreams + static_cast<std::uint64_t>(number));
     Mask first = number == 0 ? start : Mask{};
     repair(problem_, bounds, m, first, random);
     Walk walk(problem_, metric_, blocks_, m, std::move(first), target, random);
@@ -442,7 +408,6 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
     };
     while (!over() && spent() < 1.0) sweep(slow);
     if (!over()) walk.settle(monitor);
-    if (n > 1 && !over()) walk.finish(visited, monitor);
     monitor.record(problem_.change(walk.best().norm(), m), m);
     if (walk.reached()) {
       Index seen = first_reached;
@@ -451,14 +416,89 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
     }
     results[number] = std::make_unique<Incumbent>(walk.best());
   };
-  parallel_jobs(walks, threads_, run, [&] { monitor.stop(); });
+  // Among few rows what one walk has found is often good enough to look at all that may be better.
+  const auto certain = [&] {
+    run(0);
+    Subset subset(problem_, m, results[0]->mask());
+    const double most =
+        std::min(kPerProposal * kPasses * budget, kPerSecond * monitor.seconds_left());
+    const bool found = search_halves(problem_, blocks_.rows(0), n, std::max(kLeastExact, most),
+                                     target * target, subset, monitor);
+    results[0] = std::make_unique<Incumbent>(subset);
+    return found;
+  };
+  const bool few = 0 < n && n <= kMostExactRows;
+  const bool sure = few && certain();
+  if (!sure) {
+    const Index done = few ? 1 : 0;
+    parallel_jobs(walks - done, threads_, [&](Index k) { run(done + k); }, [&] { monitor.stop(); });
+  }
 
   Index best = 0;
   for (Index k = 1; k < walks; ++k) {
-    if (results[k]->energy() < results[best]->energy()) best = k;
+    if (results[k] && results[k]->energy() < results[best]->energy()) best = k;
   }
   if (first_reached < walks) best = first_reached;
-  return {results[best]->mask(), certified_norm(problem_, results[best]->mask())};
+  Subset subset(problem_, m, results[best]->mask());
+  if (!sure && n > 1 && first_reached == walks && !monitor.stop()) {
+    Random random(seed_, solves_ * kStreams + kMostWalks);
+    finish(effort, begun + effort.seconds, target * target, random, subset, monitor);
+  }
+  monitor.record(problem_.change(std::sqrt(subset.energy()), m), m);
+  return {subset.mask(), certified_norm(problem_, subset.mask())};
+}
+
+// The rows that are cheapest to flip.
+std::vector<Index> BlockAnnealer::cheapest(const Subset& subset, Index most) const {
+  std::vector<float> cost(problem_.size());
+  std::vector<float> r(blocks_.width());
+  for (Index block = 0; block < blocks_.count(); ++block) {
+    const Index* row = blocks_.rows(block);
+    problem_.rows.dots(row, blocks_.size(block), subset.sum(), r.data());
+    for (Index a = 0; a < blocks_.size(block); ++a) {
+      const float pull = subset.removed(row[a]) ? -2.0F * r[a] : 2.0F * r[a];
+      cost[row[a]] = pull + static_cast<float>(problem_.squared_norms[row[a]]);
+    }
+  }
+  std::vector<Index> rows(blocks_.rows(0), blocks_.rows(0) + blocks_.free_rows());
+  const auto last = rows.begin() + std::min(most, blocks_.free_rows());
+  std::nth_element(rows.begin(), last - 1, rows.end(), [&](Index a, Index b) {
+    return cost[a] != cost[b] ? cost[a] < cost[b] : a < b;
+  });
+  rows.erase(last, rows.end());
+  std::sort(rows.begin(), rows.end());
+  return rows;
+}
+
+void BlockAnnealer::finish(const Effort& effort, double end, double target, Random& random,
+                           Subset& subset, Monitor& monitor) {
+  const FlushDenormals flush;
+  const bool whole = blocks_.count() == 1;
+  std::vector<Index> rows;
+  if (whole) {
+    rows.assign(blocks_.rows(0), blocks_.rows(0) + blocks_.free_rows());
+  } else {
+    rows = cheapest(subset, kLastRows);
+  }
+  const auto count = static_cast<Index>(rows.size());
+  std::vector<float> own;
+  const bool known = whole && &metric_ == &problem_;  // the matrix of these rows
+  if (!known) {
+    own.resize(rows.size() * rows.size());
+    problem_.rows.gram(rows.data(), count, own.data());
+  }
+  const float* K = known ? blocks_.gram(0) : own.data();
+  if (whole) {
+    const double sweep = (kNumbersPerProposal + static_cast<double>(problem_.rows.width()));
+    const double steps = kTabuShare * static_cast<double>(effort.sweeps) * sweep / kNumbersPerStep;
+    search_tabu(problem_, rows.data(), count, K, static_cast<std::int64_t>(std::ceil(steps)),
+                target, subset, random, [&] { return monitor.stop() || monitor.seconds() > end; });
+  }
+  // A swap looks at all pairs; together they may cost as much as the walk's proposals did.
+  const auto proposals = static_cast<double>(kPasses * effort.sweeps * blocks_.free_rows());
+  const double pairs = static_cast<double>(count) * static_cast<double>(count) / 2.0;
+  search_swaps(problem_, rows.data(), count, K, static_cast<Index>(std::ceil(proposals / pairs)),
+               subset, monitor);
 }
 
 }  // namespace dprune

@@ -21,16 +21,21 @@
 //
 // Temperature (cooling.h): where rows are alike it is known where the walk freezes; else a quick
 // fall finds out. One slow fall follows, and an exact search for the best swap ends it (swaps.h).
-// Small problems, where a walk can get stuck, are walked several times, in parallel.
+// Small problems, where a walk can get stuck, are walked several times, in parallel; the best of
+// these walks goes on as a tabu search (tabu.h), and among a few dozen rows all subsets that may be
+// better are looked at (exact.h).
 //
 // Reading: a walk that accepts little reads the rows in eight bits and looks exactly only at those
 // that may flip (coarse_rows.h).
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "blocks.h"
 #include "problem.h"
+#include "rng.h"
+#include "subset.h"
 
 namespace dprune {
 
@@ -45,6 +50,12 @@ class BlockAnnealer final : public FixedSizeSolver {
 
  private:
   class Walk;
+
+  // What follows the walks: a tabu search where there is one block, and an exact one for the best
+  // swaps among the rows that are cheapest to flip.
+  void finish(const Effort& effort, double end, double target, Random& random, Subset& subset,
+              Monitor& monitor);
+  std::vector<Index> cheapest(const Subset& subset, Index most) const;
 
   const Problem& problem_;
   const Problem& metric_;

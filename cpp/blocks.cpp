@@ -36,7 +36,13 @@ Blocks::Blocks(const Problem& problem, double seconds, Index widest) : problem_(
   const auto too_long = [&](Index width) {
     return products * static_cast<double>(width) / kProductsPerSecond > kGramShare * seconds;
   };
-  if (n > kSmall || (n > kSmallest && too_long(n))) {
+  if (n <= kSmall && (n <= kSmallest || !too_long(n))) {
+    std::sort(free_.begin(), free_.end(), [&](Index a, Index b) {
+      const Index s = problem.quotas.stratum(a);
+      const Index t = problem.quotas.stratum(b);
+      return s != t ? s < t : a < b;
+    });
+  } else {
     width_ = widest;
     while (width_ > kNarrowestInHaste && too_long(width_)) width_ /= 2;
     if (!problem.rows.sequential()) {

@@ -2,7 +2,8 @@
 //
 // Rows of like norm share a block (octaves of ||S_i||^2, the order of S within), so that a walk
 // can leave out the blocks that are inert at its temperature. Where the store is best read in
-// order, the order of S is kept. Problems of up to a few thousand rows are one block.
+// order, the order of S is kept. Problems of up to a few thousand rows are one block, one stratum's
+// rows after another's.
 #pragma once
 
 #include <memory>

@@ -11,6 +11,8 @@ namespace {
 constexpr Index kFloatSums = 64;
 constexpr Index kDoubleSums = 8;
 
+constexpr std::uint32_t kLanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 struct Dot {
   template <class V, class T>
   static DPRUNE_INLINE float run(const T* a, const float* b, Index size) {
@@ -141,8 +143,6 @@ struct NextAccepted {
   }
 
  private:
-  static constexpr std::uint32_t kLane[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
   // -log of a uniform number made from (key, lane): a 32-bit hash (Wellons' lowbias32), its upper
   // 24 bits as a float, and log by exponent and a polynomial in the mantissa (error below 1e-4).
   template <class V>
@@ -150,7 +150,7 @@ struct NextAccepted {
     using Float = typename V::Float;
     using Int = typename V::Int;
     typename V::Unsigned x;
-    std::memcpy(&x, kLane, sizeof x);
+    std::memcpy(&x, kLanes, sizeof x);
     x = (x + static_cast<std::uint32_t>(begin)) * 0x9e3779b9U + key;
     x ^= x >> 16;
     x *= 0x7feb352dU;
@@ -166,6 +166,57 @@ struct NextAccepted {
     log2 = log2 * mantissa + 4.0700F;
     log2 = log2 * mantissa - 2.5030F;
     e = (24.0F - exponent - log2) * 0.693147181F;
+  }
+};
+
+struct AddAndFindLeast {
+  template <class V>
+  static DPRUNE_INLINE Index run(float alpha, const float* x, float* y, float sign,
+                                 const float* cost, Index size) {
+    constexpr Index kChains = 2;  // or each comparison would wait for the one before
+    const typename V::Float infinite = typename V::Float{} + __builtin_inff();
+    typename V::Float least[kChains] = {infinite, infinite};
+    typename V::Int where[kChains] = {};
+    typename V::Int lanes;
+    std::memcpy(&lanes, kLanes, sizeof lanes);
+    Index j = 0;
+    for (; j + kChains * V::kFloats <= size; j += kChains * V::kFloats) {
+#pragma GCC unroll 2
+      for (Index c = 0; c < kChains; ++c) {
+        const Index at = j + c * V::kFloats;
+        typename V::Float step, sum, price;
+        V::load(x + at, step);
+        V::load(y + at, sum);
+        V::load(cost + at, price);
+        sum += alpha * step;
+        std::memcpy(y + at, &sum, sizeof sum);
+        price += sign * sum;
+        const auto less = price < least[c];
+        least[c] = less ? price : least[c];
+        where[c] = less ? lanes + static_cast<std::int32_t>(at) : where[c];
+      }
+    }
+    float best = __builtin_inff();
+    Index found = 0;
+    for (Index c = 0; c < kChains; ++c) {
+      for (Index l = 0; l < V::kFloats; ++l) {
+        const float price = least[c][l];
+        const Index at = where[c][l];
+        if (price < best || (price == best && at < found)) {
+          best = price;
+          found = at;
+        }
+      }
+    }
+    for (; j < size; ++j) {
+      y[j] += alpha * x[j];
+      const float price = sign * y[j] + cost[j];
+      if (price < best) {
+        best = price;
+        found = j;
+      }
+    }
+    return found;
   }
 };
 
@@ -317,6 +368,11 @@ void add_rows(const BFloat16* const* rows, const float* weights, Index count, fl
 Index next_accepted(const float* field, const float* sign, const float* cost, Index begin,
                     Index size, float temperature, std::uint32_t key) {
   return dispatch<NextAccepted>(field, sign, cost, begin, size, temperature, key);
+}
+
+Index add_and_find_least(float alpha, const float* x, float* y, float sign, const float* cost,
+                         Index size) {
+  return dispatch<AddAndFindLeast>(alpha, x, y, sign, cost, size);
 }
 
 void axpy(float alpha, const float* x, float* y, Index size) { dispatch<Axpy>(alpha, x, y, size); }

@@ -34,6 +34,10 @@ void add_rows(const BFloat16* const* rows, const float* weights, Index count, fl
 Index next_accepted(const float* field, const float* sign, const float* cost, Index begin,
                     Index size, float temperature, std::uint32_t key);
 
+// y += alpha x, and the first index at which sign y + cost is least.
+Index add_and_find_least(float alpha, const float* x, float* y, float sign, const float* cost,
+                         Index size);
+
 // y += alpha x
 void axpy(float alpha, const float* x, float* y, Index size);
 

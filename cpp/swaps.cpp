@@ -9,7 +9,6 @@
 namespace dprune {
 namespace {
 
-constexpr Index kTenure = 8;
 // A swap must gain more than rounding errors could.
 constexpr double kLeastGain = 1e-6;
 
@@ -49,34 +48,28 @@ void settle(const Problem& problem, Index most, Subset& subset, Monitor& monitor
 }
 
 void search_swaps(const Problem& problem, const Index* rows, Index count, const float* K,
-                  Index most, Index patience, Subset& subset, Monitor& monitor) {
+                  Index most, Subset& subset, Monitor& monitor) {
   const Quotas& quotas = problem.quotas;
   std::vector<float> r(count);
   problem.rows.dots(rows, count, subset.sum(), r.data());
-  std::vector<Index> tabu_until(count, 0);
-  std::vector<Index> pending;  // flips since the best subset
-  double best = subset.energy();
   double scale = 0.0;
   for (Index a = 0; a < count; ++a) scale = std::max(scale, problem.squared_norms[rows[a]]);
 
   const auto flip = [&](Index a, double change) {
     const float sign = subset.removed(rows[a]) ? -1.0F : 1.0F;
-    subset.toggle(rows[a], change);
-    subset.add(&rows[a], &sign, 1);
+    subset.flip(rows[a], change);
     axpy(sign, K + a * count, r.data(), count);
-    pending.push_back(a);
   };
 
-  Index since_best = 0;
-  for (Index step = 1; step <= most && !monitor.stop(); ++step) {
-    double least = std::numeric_limits<double>::infinity();
+  for (Index swap = 0; swap < most && !monitor.stop(); ++swap) {
+    double least = -kLeastGain * scale;
     Index out = -1;
     Index in = -1;
     for (Index i = 0; i < count; ++i) {
-      if (!subset.removed(rows[i]) || tabu_until[i] > step) continue;
+      if (!subset.removed(rows[i])) continue;
       const float base = K[i * count + i] - 2.0F * r[i];
       for (Index j = 0; j < count; ++j) {
-        if (subset.removed(rows[j]) || tabu_until[j] > step) continue;
+        if (subset.removed(rows[j])) continue;
         const float change = base + 2.0F * r[j] + K[j * count + j] - 2.0F * K[i * count + j];
         if (static_cast<double>(change) >= least) continue;
         if (quotas.stratum(rows[i]) != quotas.stratum(rows[j])) continue;
@@ -88,29 +81,9 @@ void search_swaps(const Problem& problem, const Index* rows, Index count, const 
         in = j;
       }
     }
-    if (out < 0 || (patience == 0 && least >= -kLeastGain * scale)) break;
+    if (out < 0) break;
     flip(out, 0.0);
     flip(in, least);
-    tabu_until[out] = step + kTenure;
-    tabu_until[in] = step + kTenure;
-    bool better = subset.energy() < best - kLeastGain * scale;
-    if (better) {  // afresh: rounding errors of many swaps must not pass for a gain
-      subset.refresh();
-      problem.rows.dots(rows, count, subset.sum(), r.data());
-      better = subset.energy() < best - kLeastGain * scale;
-    }
-    if (better) {
-      best = subset.energy();
-      pending.clear();
-      since_best = 0;
-    } else if (++since_best > patience) {
-      break;
-    }
-  }
-  for (auto a = pending.rbegin(); a != pending.rend(); ++a) {
-    const float sign = subset.removed(rows[*a]) ? -1.0F : 1.0F;
-    subset.toggle(rows[*a], 0.0);
-    subset.add(&rows[*a], &sign, 1);
   }
   subset.refresh();
 }

@@ -8,6 +8,7 @@
 
 #include "cooling.h"
 #include "swaps.h"
+#include "tabu.h"
 
 namespace dprune::cuda {
 namespace {
@@ -40,7 +41,8 @@ constexpr Index kWidest = 256;
 constexpr Index kCandidates = 32;
 // The exact end.
 constexpr Index kLastRows = 512;
-constexpr Index kPatience = 100;
+// Where all rows are one block a tabu search goes before it: some 50 ms.
+constexpr std::int64_t kTabuSteps = 50'000;
 constexpr Index kLeastSwaps = 256;
 constexpr double kPasses = 16;
 
@@ -156,7 +158,7 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
   settle(settled, m, random);
   const bool better = Subset(problem_, m, settled).energy() < population_.best_energy();
   Subset best(problem_, m, better ? std::move(settled) : population_.best());
-  if (n > 1 && !over()) finish(visited, best, monitor);
+  if (n > 1 && !over()) finish(visited, target * target, random, best, monitor);
   const double certified = certified_norm(problem_, best.mask());
   monitor.record(problem_.change(certified, m), m);
   return {best.mask(), certified};
@@ -225,7 +227,8 @@ void BlockAnnealer::settle(Mask& mask, Index m, Random& random) const {
   repair(problem_, quotas.bounds(m), m, mask, random);
 }
 
-void BlockAnnealer::finish(double visited, Subset& subset, Monitor& monitor) const {
+void BlockAnnealer::finish(double visited, double target, Random& random, Subset& subset,
+                           Monitor& monitor) const {
   const Index n = blocks_.free_rows();
   const bool whole = blocks_.count() == 1;
   std::vector<Index> rows(blocks_.rows(0), blocks_.rows(0) + n);
@@ -244,8 +247,11 @@ void BlockAnnealer::finish(double visited, Subset& subset, Monitor& monitor) con
   // A swap looks at all pairs; together they may cost as much as a chain's proposals did.
   const double pairs = static_cast<double>(count) * static_cast<double>(count) / 2.0;
   const auto most = std::max(kLeastSwaps, static_cast<Index>(std::ceil(kPasses * visited / pairs)));
-  search_swaps(problem_, rows.data(), count, K.data(), most, whole ? kPatience : 0, subset,
-               monitor);
+  if (whole) {
+    search_tabu(problem_, rows.data(), count, K.data(), kTabuSteps, target, subset, random,
+                [&] { return monitor.stop(); });
+  }
+  search_swaps(problem_, rows.data(), count, K.data(), most, subset, monitor);
 }
 
 }  // namespace dprune::cuda

@@ -28,7 +28,8 @@ class BlockAnnealer final : public FixedSizeSolver {
  private:
   std::vector<float> flip_costs(const Subset& subset) const;
   void settle(Mask& mask, Index m, Random& random) const;
-  void finish(double visited, Subset& subset, Monitor& monitor) const;
+  void finish(double visited, double target, Random& random, Subset& subset,
+              Monitor& monitor) const;
 
   const Problem& problem_;
   const ChainRows& rows_;
