@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dprune.conjugate_gradients import block_conjugate_gradients
+from dprune.conjugate_gradients import _orthonormal, block_conjugate_gradients
 
 N = 60
 
@@ -75,3 +75,36 @@ def test_gives_up_where_told(most):
     found, steps = solve(matrix, rng.standard_normal((2, N)), most=most)
     assert steps == most
     assert (found == 0).all() == (most == 0)
+
+
+@given(
+    st.integers(0, 99),
+    st.integers(1, N),
+    st.sampled_from([0.0, 2.0, 3.5, 5.0, 6.5, 8.0, 12.0, 20.0, 300.0]),
+)
+@settings(deadline=None, max_examples=200)
+def test_directions_are_orthonormal(seed, count, digits):
+    """With rows of any lengths, whether they depend in ``digits`` digits or all of them."""
+    rng = np.random.default_rng(seed)
+    left = np.linalg.qr(rng.standard_normal((count, count)))[0]
+    right = np.linalg.qr(rng.standard_normal((N, count)))[0]
+    rows = (left * np.logspace(0.0, -digits, count)) @ right.T
+    rows *= rng.lognormal(sigma=5.0, size=(count, 1))
+    given_rows = rows.copy()
+    found = _orthonormal(rows)
+    assert (rows == given_rows).all()
+    np.testing.assert_allclose(found @ found.T, np.eye(count), atol=1e-9)
+    outside = rows - (rows @ found.T) @ found
+    assert (np.linalg.norm(outside, axis=1) <= 1e-9 * np.linalg.norm(rows, axis=1)).all()
+
+
+@pytest.mark.parametrize("rows", [2 * np.eye(3, N), np.ones((4, N)), np.zeros((2, N))])
+def test_directions_of_regular_equal_and_zero_rows(rows):
+    found = _orthonormal(rows)
+    np.testing.assert_allclose(found @ found.T, np.eye(len(rows)), atol=1e-12)
+    np.testing.assert_allclose((rows @ found.T) @ found, rows, atol=1e-12)
+
+
+def test_no_more_directions_than_unknowns():
+    found = _orthonormal(np.random.default_rng(0).standard_normal((N + 5, N)))
+    np.testing.assert_allclose(found @ found.T, np.eye(N), atol=1e-12)
