@@ -11,6 +11,10 @@ namespace {
 
 constexpr Index kScanRows = 32;  // up to here every size is tried
 constexpr Index kProbes = 6;     // sizes tried above the bisected one
+// While bisection has more than so many halvings to go it is far from the border, which takes less
+// to see: this share of what a later search is given.
+constexpr double kHardHalvings = 5.0;
+constexpr double kEasy = 0.25;
 
 }  // namespace
 
@@ -25,10 +29,21 @@ Solution solve_budget(const Problem& problem, double eps, Index ceiling, FixedSi
   monitor.record(0.0, 0);
   Index size = 0;  // of best
 
-  const auto reaches = [&](Index m, const Effort& share) {
+  // Searches to come, and what this one may have of the effort that is left: those that reached
+  // their target early leave theirs to the others.
+  const double begun = monitor.seconds();
+  const auto share = [&](double halvings, double others) {
+    const double easy = std::max(0.0, halvings - kHardHalvings);
+    const double weights = kEasy * easy + (halvings - easy) + others;
+    const double part = (easy > 0.0 ? kEasy : 1.0) / std::max(1.0, weights);
+    const auto sweeps = static_cast<double>(effort.sweeps - monitor.sweeps());
+    return Effort{std::max<std::int64_t>(1, std::llround(part * sweeps)),
+                  std::max(0.0, part * (effort.seconds - (monitor.seconds() - begun)))};
+  };
+  const auto reaches = [&](Index m, const Effort& given) {
     if (monitor.stop()) return false;
     const double kept_share = problem.change(1.0, m);
-    Solution found = solver.solve(m, best.mask, share, eps / kept_share, monitor);
+    Solution found = solver.solve(m, best.mask, given, eps / kept_share, monitor);
     if (problem.change(found.norm, m) > eps) return false;
     best = std::move(found);
     size = m;
@@ -36,25 +51,23 @@ Solution solve_budget(const Problem& problem, double eps, Index ceiling, FixedSi
     return true;
   };
 
-  const bool scan = n <= kScanRows;
-  const double probes = scan ? std::max<double>(1.0, static_cast<double>(most))
-                             : std::ceil(std::log2(static_cast<double>(n))) + kProbes;
-  const Effort each{std::max<std::int64_t>(1, std::llround(effort.sweeps / probes)),
-                    effort.seconds / probes};
-  if (scan) {
+  if (n <= kScanRows) {
+    const Effort each = share(0.0, static_cast<double>(most));
     for (Index m = most; m > 0 && !reaches(m, each); --m) {
     }
     return best;
   }
 
   Index above = most + 1;  // the least size that failed
-  if (most > 0 && !reaches(most, each)) above = most;
+  const auto halvings = [&] { return std::ceil(std::log2(static_cast<double>(above - size))); };
+  if (most > 0 && !reaches(most, share(halvings(), kProbes))) above = most;
   while (size + 1 < above && !monitor.stop()) {
     const Index middle = size + (above - size) / 2;
-    if (!reaches(middle, each)) above = middle;
+    if (!reaches(middle, share(halvings(), kProbes))) above = middle;
   }
   for (Index probe = 0; probe < kProbes && size + 1 + probe <= most && !monitor.stop();) {
-    probe = reaches(size + 1 + probe, each) ? 0 : probe + 1;
+    const Effort given = share(0.0, static_cast<double>(kProbes - probe));
+    probe = reaches(size + 1 + probe, given) ? 0 : probe + 1;
   }
   return best;
 }
