@@ -39,14 +39,14 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'cpp/*.h' 'cpp/*.cpp' 'cuda/*.h' 'cuda/*.cpp' 'cuda/*.cu')
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'cpp/*.h' 'cpp/*.cpp' 'cuda/*.h' 'cuda/*.cpp' 'cuda/*.cu' 'tests/*.cpp')
 	$(BIN)/clang-tidy --quiet -p $$(ls -d build/*-editable | head -n 1) $$(git ls-files 'cpp/*.cpp')
 	$(BIN)/python tests/check_stubs.py
 
 format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/clang-format -i $$(git ls-files 'cpp/*.h' 'cpp/*.cpp' 'cuda/*.h' 'cuda/*.cpp' 'cuda/*.cu')
+	$(BIN)/clang-format -i $$(git ls-files 'cpp/*.h' 'cpp/*.cpp' 'cuda/*.h' 'cuda/*.cpp' 'cuda/*.cu' 'tests/*.cpp')
 
 stubs: .venv/installed
 	$(BIN)/python tests/check_stubs.py --write
