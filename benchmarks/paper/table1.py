@@ -80,7 +80,7 @@ def main(
         for name, proxy in state["proxies"].items()
         if f"{name}/{shape}" not in state["runs"]
     ]
-    pool = Parallel(jobs, return_as="generator")
+    pool = Parallel(jobs, return_as="generator", mmap_mode="c")
     found = pool(
         delayed(_trained_and_tested)(images, kept, shape, recipes[name], device)
         for shape, name, kept in missing

@@ -239,7 +239,9 @@ class _Comparison:
             self.say(f"{title}, seed {seed}: {run['accuracy']:.4f} ({run['seconds']:.0f} s)")
 
     def _pool(self, tasks: list[Any]) -> Iterator[dict[str, float]]:
-        runs: Iterator[dict[str, float]] = Parallel(self.plan.jobs, return_as="generator")(tasks)
+        # Copied on write: PyTorch warns of arrays that must not be written.
+        pool = Parallel(self.plan.jobs, return_as="generator", mmap_mode="c")
+        runs: Iterator[dict[str, float]] = pool(tasks)
         return runs
 
     def _source_trained(
