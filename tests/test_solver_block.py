@@ -92,6 +92,15 @@ def test_meets_in_the_middle(n, width):
     assert r.norm == pytest.approx(oracle.meet_in_the_middle(S, m), abs=1e-6)
 
 
+def test_meets_in_the_middle_whatever_the_walk_found():
+    """Up to 20 rows it is always done. How far off the walk ends decides what is looked at."""
+    for seed in range(100):
+        n = 16 + seed % 5
+        S = rows(n, 3, seed)
+        r = dprune.prune(S, m=n // 2, sweeps=(1, 1000)[seed % 2], seed=seed)
+        assert r.norm == pytest.approx(oracle.meet_in_the_middle(S, n // 2), abs=1e-6)
+
+
 @pytest.mark.parametrize("balance", [None, "proportional"])
 def test_meets_in_the_middle_under_rules(balance):
     n, m = 20, 7

@@ -104,8 +104,8 @@ def prune(
         ``block`` anneals block by block at O(1) a proposal, goes on as a tabu search where all
         rows fit one block, and looks at all subsets that may be better among up to 20 rows, or
         36 where that is affordable; ``anneal`` is the plain reference, O(N) a flip. The latter
-        also stands in for ``block`` where ``time_limit`` is below .01 s
-        and 7 ns for each number of a matrix; the result's ``settings["solver"]`` says which it was.
+        also stands in for ``block`` where ``time_limit`` is below .01 s and 7 ns for each number
+        of a matrix; the result's ``settings["solver"]`` says which it was.
     seed : int, default 0
         Same seed, same answer, for runs that end by sweeps.
     sweeps : int or "auto"
