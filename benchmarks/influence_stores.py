@@ -11,7 +11,6 @@ predicted norm; then the test accuracy of networks trained from scratch on what 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
@@ -78,7 +77,7 @@ def digits() -> tuple[dprune.LastLayer, data.ImageData, train.Recipe]:
 
 def characters() -> tuple[dprune.LastLayer, data.ImageData, train.Recipe]:
     instances.glyph_head(weight_decay=LAM)
-    with np.load(Path("build") / "instances" / "glyph-features-0.npz") as kept:
+    with np.load(instances.BUILD / "glyph-features-0.npz") as kept:
         head = dprune.LastLayer.fit(kept["features"], kept["labels"], LAM)
     images = glyphs()
     return head, images.take(min(10_000, len(images.labels)), 0), train.Recipe(epochs=15)

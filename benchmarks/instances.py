@@ -20,6 +20,8 @@ import dprune
 
 Matrix = npt.NDArray[np.float32]
 
+BUILD = Path(__file__).parents[1] / "build" / "instances"
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -138,7 +140,7 @@ def glyph_head(*, weight_decay: float = 5e-4, seed: int = 0) -> Instance:
     from dprune import models, train
     from dprune.glyphs import glyphs
 
-    cache = Path("build") / "instances" / f"glyph-features-{seed}.npz"
+    cache = BUILD / f"glyph-features-{seed}.npz"
     if not cache.is_file():
         data = glyphs()
         data = data.take(min(10_000, len(data.labels)), seed)
