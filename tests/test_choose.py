@@ -59,6 +59,47 @@ def test_hold_outs_are_stratified_and_may_cover_everything(digits_rows, digits):
     np.testing.assert_array_equal(choice.validation, np.arange(1257))
 
 
+def test_hold_outs_take_whole_groups(digits_rows, digits):
+    # Sizes 1 to 40 in scattered places, names that are no positions.
+    rng = np.random.default_rng(3)
+    groups = rng.permutation(np.repeat(np.arange(60) * 7 - 100, rng.integers(1, 41, 60)))[:1257]
+    seen, kept = [], []
+
+    def train(chosen, held_out):
+        kept.append(chosen)
+        seen.append(held_out)
+        return 0.0
+
+    settings = {"candidates": (1.0,), "sweeps": 2, "validation": 0.25, "holdouts": 4}
+    rows = np.asarray(digits_rows)[: len(groups)]
+    choice = dprune.choose_reweight(
+        rows, digits[1][: len(groups)], 100, train, holdout_groups=groups, **settings
+    )
+    for held_out, chosen in zip(seen, kept, strict=True):
+        assert not np.intersect1d(groups[held_out], np.delete(groups, held_out)).size
+        assert not np.intersect1d(groups[held_out], groups[chosen]).size
+        assert abs(len(held_out) - 0.25 * len(groups)) <= 40
+    # Disjoint, and all of it where the shares add up to one.
+    np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(len(groups)))
+    np.testing.assert_array_equal(choice.validation, np.arange(len(groups)))
+
+
+@pytest.mark.parametrize(
+    ("groups", "match"),
+    [
+        (np.zeros(20, int), "found 1 groups of up to 20"),
+        (np.arange(20) // 10, "holdout_groups must be small .* found 2 groups of up to 10"),
+        (np.zeros(3, int), r"holdout_groups must have shape \(20,\)"),
+    ],
+)
+def test_groups_that_give_no_hold_outs_are_refused(groups, match):
+    rows = np.random.default_rng(0).standard_normal((20, 3), dtype=np.float32)
+    with pytest.raises(ValueError, match=match):
+        dprune.choose_reweight(
+            rows, np.arange(20) % 4, 5, lambda *_: 0.0, holdout_groups=groups, validation=0.1
+        )
+
+
 def test_an_empty_hold_out_is_refused():
     rows = np.random.default_rng(0).standard_normal((20, 3), dtype=np.float32)
     with pytest.raises(ValueError, match="validation must hold out at least one sample of 20"):

@@ -109,6 +109,26 @@ def test_a_second_call_goes_on_where_the_first_stopped(folder, small, monkeypatc
         compare.compare(small, other, folder)
 
 
+def test_groups_are_held_out_together(small, tmp_path, monkeypatch):
+    groups = np.arange(len(small.labels)) // 6
+    grouped = dataclasses.replace(small, groups=groups)
+    judged = []
+
+    def trained_and_tested(data, plan, kept, seed, out, test):
+        judged.append((kept, test))
+        return {"accuracy": 0.5, "seconds": 0.0}
+
+    monkeypatch.setattr(compare, "_train_and_test", trained_and_tested)
+    plan = dataclasses.replace(PLAN, methods=("dprune",), ratios=(0.5,), seeds=1)
+    compare.compare(grouped, plan, tmp_path)
+    row_of = {image.tobytes(): k for k, image in enumerate(small.images)}
+    choices = [(kept, test) for kept, test in judged if test[0] is not small.test_images]
+    assert len(choices) == plan.holdouts * len(plan.candidates) * plan.choice_runs
+    for kept, (images, _) in choices:
+        held_out = [row_of[image.tobytes()] for image in images]
+        assert not np.intersect1d(groups[held_out], groups[kept]).size
+
+
 def test_page_and_table(folder):
     page = (folder / "report.html").read_text()
     assert page.count("<svg") == 2

@@ -1,12 +1,13 @@
 """Data sets: formats as distributed, written small by the tests; glyphs from bundled fonts."""
 
+import dataclasses
 import pickle
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from dprune import data, files
 from dprune.data import ImageData
@@ -199,6 +200,20 @@ def test_glyphs_render_every_class_of_every_font(rendered):
     assert (guesses == rendered.test_labels).mean() > 0.5
 
 
+def test_glyphs_of_one_family_are_one_group(rendered):
+    names = {ImageFont.truetype(file, 20).getname()[0] for file in BUNDLED.glob("*.ttf")}
+    groups = rendered.groups.reshape(-1, 36)
+    assert (groups == groups[:, :1]).all()  # a font's characters
+    assert 1 < len(np.unique(groups)) < min(len(groups), len(names))  # bold, italic: one family
+    part = rendered.take(100)
+    rows = {image.tobytes(): g for image, g in zip(rendered.images, rendered.groups, strict=True)}
+    assert [rows[image.tobytes()] for image in part.images] == part.groups.tolist()
+    without = dataclasses.replace(part, groups=None)
+    assert without.fingerprint != part.fingerprint
+    with pytest.raises(ValueError, match=r"groups must have shape \(100,\), found \(36,\)"):
+        dataclasses.replace(part, groups=part.groups[:36])
+
+
 def test_glyphs_are_reproducible_and_cached(rendered, tmp_path):
     cache = tmp_path / "sub" / "glyphs.npz"
     first = glyphs(fonts=BUNDLED, cache=cache)
@@ -206,6 +221,7 @@ def test_glyphs_are_reproducible_and_cached(rendered, tmp_path):
     again = glyphs(fonts=tmp_path, cache=cache)  # no font is read
     assert again.fingerprint == first.fingerprint
     assert again.class_names == first.class_names
+    np.testing.assert_array_equal(again.groups, first.groups)
     with pytest.raises(ValueError, match="cache must have been made with"):
         glyphs(cache=cache, classes=10)
 

@@ -183,7 +183,15 @@ def _proxies(
         say(f"{name}: {len(kept)} samples in {proxies[name]['seconds']:.1f} s")
 
     def ours() -> Any:
-        choice = choose_reweight(sources.rows, images.labels, m, judge, validation=0.2, holdouts=5)
+        choice = choose_reweight(
+            sources.rows,
+            images.labels,
+            m,
+            judge,
+            validation=0.2,
+            holdouts=5,
+            holdout_groups=images.groups,
+        )
         say(f"reweight {choice.reweight:g}, validation {choice.scores}")
         return dprune.prune(sources.rows, m=m, reweight=choice.reweight, **quotas).kept
 

@@ -49,6 +49,7 @@ def choose_reweight(
     seed: int = 0,
     *,
     holdouts: int = 3,
+    holdout_groups: npt.ArrayLike | None = None,
     **prune_settings: Any,
 ) -> ReweightChoice:
     """Choose c for removing ``m`` samples by retraining on what each candidate would keep.
@@ -76,6 +77,10 @@ def choose_reweight(
     seed : int, default 0
     holdouts : int, default 3
         How many disjoint hold-outs; ``holdouts * validation`` is at most 1.
+    holdout_groups : (n,) int, optional
+        Samples that are held out together: those of one person, place or font. For a model that
+        will meet new ones, hold-outs from among the same are too easy a judge, and of the wrong
+        thing. Hold-outs are then whole groups, not stratified, and ``validation`` holds about.
     **prune_settings
         Passed on to :func:`dprune.prune`.
     """
@@ -90,7 +95,12 @@ def choose_reweight(
         )
     if len(candidates) == 0:
         raise ValueError("candidates must name at least one value, found none")
-    parts = _holdouts(y, validation, holdouts, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    if holdout_groups is None:
+        parts = _stratified_holdouts(y, validation, holdouts, rng)
+    else:
+        together = integer_vector(holdout_groups, n, "holdout_groups")
+        parts = _grouped_holdouts(together, validation, holdouts, rng)
     scores: dict[float, list[float]] = {float(c): [] for c in sorted(candidates)}
     for held_out in parts:
         pool = np.setdiff1d(np.arange(n), held_out)
@@ -115,7 +125,9 @@ def choose_reweight(
     )
 
 
-def _holdouts(labels: Indices, share: float, count: int, rng: np.random.Generator) -> list[Indices]:
+def _stratified_holdouts(
+    labels: Indices, share: float, count: int, rng: np.random.Generator
+) -> list[Indices]:
     """Disjoint random parts, each with about the same share of every class."""
     parts: list[list[Indices]] = [[] for _ in range(count)]
     for label in np.unique(labels):
@@ -128,5 +140,24 @@ def _holdouts(labels: Indices, share: float, count: int, rng: np.random.Generato
         raise ValueError(
             f"validation must hold out at least one sample of {len(labels)} each of {count} times, "
             f"found {share}"
+        )
+    return found
+
+
+def _grouped_holdouts(
+    groups: Indices, share: float, count: int, rng: np.random.Generator
+) -> list[Indices]:
+    """Disjoint parts of whole groups in random order; a group is where its middle falls."""
+    group_of = np.unique(groups, return_inverse=True)[1]
+    sizes = np.bincount(group_of)
+    order = rng.permutation(len(sizes))
+    middles = np.empty(len(sizes))
+    middles[order] = np.cumsum(sizes[order]) - 0.5 * sizes[order]
+    part = np.floor(middles / (share * len(groups)))[group_of]
+    found = [np.flatnonzero(part == k) for k in range(count)]
+    if any(len(held_out) in (0, len(groups)) for held_out in found):
+        raise ValueError(
+            f"holdout_groups must be small beside validation = {share:g} of {len(groups)} samples, "
+            f"found {len(sizes)} groups of up to {sizes.max()}"
         )
     return found

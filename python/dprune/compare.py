@@ -201,6 +201,7 @@ class _Comparison:
             self.plan.candidates,
             validation=self.plan.validation,
             holdouts=self.plan.holdouts,
+            holdout_groups=self.data.groups,
             sweeps=_CHOICE_SWEEPS,
         )
         shown = ", ".join(f"c={c:g} {score:.4f}" for c, score in choice.scores.items())

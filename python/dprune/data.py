@@ -24,6 +24,9 @@ class ImageData:
     labels, test_labels : (n,) int64
     class_names : tuple of str
         Empty where classes have none.
+    groups : (n,) int64, optional
+        Training samples of one origin (a font, a person), where the test set has others: what
+        judges a choice is held out by whole groups, see :func:`dprune.choose_reweight`.
     """
 
     name: str
@@ -32,6 +35,7 @@ class ImageData:
     test_images: npt.NDArray[Any]
     test_labels: npt.NDArray[np.int64]
     class_names: tuple[str, ...] = ()
+    groups: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         for part in ("", "test_"):
@@ -46,6 +50,10 @@ class ImageData:
                     f"{part}labels must have shape ({len(images)},), one at least, found "
                     f"{labels.shape}"
                 )
+        if self.groups is not None and self.groups.shape != self.labels.shape:
+            raise ValueError(
+                f"groups must have shape {self.labels.shape}, found {self.groups.shape}"
+            )
 
     @property
     def classes(self) -> int:
@@ -64,9 +72,10 @@ class ImageData:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of both parts."""
+        """SHA-256 of both parts, and of the groups where there are any."""
         digest = hashlib.sha256()
-        for array in (self.images, self.labels, self.test_images, self.test_labels):
+        arrays = [self.images, self.labels, self.test_images, self.test_labels]
+        for array in arrays if self.groups is None else [*arrays, self.groups]:
             digest.update(f"{array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
@@ -83,7 +92,8 @@ class ImageData:
             np.arange(len(self.labels)), train_size=n, stratify=self.labels, random_state=seed
         )
         part = np.sort(part)
-        return replace(self, images=self.images[part], labels=self.labels[part])
+        groups = None if self.groups is None else self.groups[part]
+        return replace(self, images=self.images[part], labels=self.labels[part], groups=groups)
 
 
 def digits(*, test_share: float = 0.2, seed: int = 0) -> ImageData:

@@ -116,6 +116,7 @@ def _rendered(files: list[Path], settings: dict[str, Any]) -> ImageData:
             "fonts-aenigma fonts-freefont-ttf fonts-lato fonts-adf-*) or name a folder with fonts="
         )
     images = _varied(np.stack(sheets), settings["variants"], rng)
+    family = np.unique(families, return_inverse=True)[1].astype(np.int64)
     in_test = _split_families(families, settings["test_share"], rng)
     labels = np.arange(len(characters), dtype=np.int64)
 
@@ -124,7 +125,13 @@ def _rendered(files: list[Path], settings: dict[str, Any]) -> ImageData:
         flat = chosen.reshape(-1, 1, *chosen.shape[3:])
         return flat, np.tile(labels, len(flat) // len(labels))
 
-    return ImageData("glyphs", *part(~in_test), *part(in_test), tuple(characters))
+    return ImageData(
+        "glyphs",
+        *part(~in_test),
+        *part(in_test),
+        tuple(characters),
+        groups=np.repeat(family[~in_test], settings["variants"] * len(labels)),
+    )
 
 
 def _font_files(fonts: str | Path | Sequence[str | Path] | None) -> list[Path]:
@@ -232,6 +239,7 @@ def _to_cache(path: Path, settings: dict[str, Any], data: ImageData) -> None:
         labels=data.labels,
         test_images=data.test_images,
         test_labels=data.test_labels,
+        groups=np.asarray(data.groups),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_beside(path, buffer.getvalue())
@@ -250,4 +258,5 @@ def _from_cache(path: Path, settings: dict[str, Any]) -> ImageData:
             file["test_images"],
             file["test_labels"],
             names,
+            file["groups"],
         )
