@@ -267,7 +267,7 @@ def exact(bench: Bench) -> dict[str, Any]:
     """Exact rows of a ResNet-50 head, n = 50,000, C = 10."""
     model = _head(bench, "resnet50")
     start = time.perf_counter()
-    S = device_influence(model, "dense", None, bench.device)
+    S = device_influence(model, "dense", device=str(bench.device))
     bench.wait()
     took = time.perf_counter() - start
     assert S.residuals.max() < 1e-8
@@ -278,7 +278,7 @@ def sketch(bench: Bench) -> dict[str, Any]:
     """Rank-1,024 sketch of a ResNet-50 head, n = 100,000, C = 200."""
     model = _head(bench, "tiny")
     start = time.perf_counter()
-    S = device_influence(model, "pcg", bench.size(1024, 5), bench.device)
+    S = device_influence(model, "pcg", bench.size(1024, 5), device=str(bench.device))
     bench.wait()
     took = time.perf_counter() - start
     assert S.residuals.max() <= 1.1e-4

@@ -105,7 +105,7 @@ class ResumableFile(Output):
 
 
 def open_output(
-    out: npt.NDArray[Any] | BFloat16Rows | str | os.PathLike[str] | None,
+    out: Any,
     shape: tuple[int, int],
     dtype: str,
     key: str,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
+
 
 def cuda_devices() -> list[str]:
     """Names of the CUDA devices that can be used; empty without the module, driver or device."""
@@ -32,6 +34,14 @@ def is_cuda(x: Any) -> bool:
     """Whether x is a torch tensor on a CUDA device."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor) and bool(x.device.type == "cuda")
+
+
+def to_host(x: Any) -> Any:
+    """The NumPy array of an array or tensor, bfloat16 as float32; a device's numbers are copied."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(x, torch.Tensor):
+        return np.asarray(x)
+    return (x.float() if x.dtype == torch.bfloat16 else x).detach().cpu().numpy()
 
 
 def on_cuda(x: Any, device: str | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dprune.backend import is_cuda
+from dprune.backend import is_cuda, to_host
 
 Float32 = npt.NDArray[np.float32]
 
@@ -74,5 +74,5 @@ class FactoredRows:
         if copy is False:
             raise ValueError("factored rows have no dense matrix that could be shared")
         kind = np.dtype(dtype or np.float32)
-        b, a = self.b.astype(kind, copy=False), self.a.astype(kind, copy=False)
+        b, a = (to_host(factor).astype(kind, copy=False) for factor in (self.b, self.a))
         return np.asarray((b[:, :, None] * a[:, None, :]).reshape(self.shape))

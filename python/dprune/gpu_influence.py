@@ -1,4 +1,4 @@
-"""Influence rows on a CUDA device: the twins of ``direct.py``, ``iterative.py`` and ``sketch.py``.
+"""Influence rows on a CUDA device: twins of direct, iterative, sketch and kronecker.
 
 Everything runs in float64, which data-centre GPUs multiply as fast as float32. Matrix products and
 factorisations are torch's; the curvature of the softmax between two products is ours.
@@ -19,6 +19,7 @@ from dprune.gpu import softmax_curvature
 from dprune.head import LastLayer
 from dprune.influence_rows import InfluenceRows
 from dprune.iterative import PCG_TOLERANCE
+from dprune.kronecker import class_factors
 
 # Numbers of the largest temporary, 2 GB of float64, and columns that one run of conjugate
 # gradients carries side by side.
@@ -30,8 +31,6 @@ _ITERATIONS = 2
 _PROBES = 16
 _SAMPLE = 32
 _SKETCH_TOLERANCE = 1e-4
-# Widest dense Hessian: its factor takes 8 bytes a number, and as much to make.
-_WIDEST = 40_000
 
 
 class DeviceHessian:
@@ -48,8 +47,7 @@ class DeviceHessian:
 
     def __init__(self, head: LastLayer, device: torch.device) -> None:
         hessian = head.hessian
-        if not isinstance(hessian, Hessian):
-            raise ValueError("device='cuda' needs criterion='softmax', found 'squared'")
+        assert isinstance(hessian, Hessian)  # squared loss has factored rows alone
         self.n = head.n
         self.shape = hessian.shape
         self.width = hessian.width
@@ -234,23 +232,34 @@ class IterativeInverse:
 
 
 def device_influence(
-    head: LastLayer, method: str, rank: int | None, device: torch.device
+    head: LastLayer,
+    method: str,
+    rank: int | None = None,
+    *,
+    reason: str = "asked for",
+    dtype: str = "float32",
+    out: Any = None,
+    device: str = "cuda",
 ) -> InfluenceRows:
-    """``S_i = (1/n) H^-1 g_i`` as a float32 tensor on the device; see :func:`dprune.influence`."""
-    reason = "asked for"
-    if method == "auto":
-        method = "dense" if head.hessian.width <= _WIDEST else "pcg"
-        reason = f"N = {head.hessian.width}, and a dense factor on the device up to {_WIDEST}"
-    if method not in ("dense", "pcg"):
-        raise ValueError(f"method must be auto, dense or pcg on a CUDA device, found {method!r}")
-    hessian = DeviceHessian(head, device)
-    tol = PCG_TOLERANCE if rank is None else _SKETCH_TOLERANCE
-    inverse: CholeskyInverse | IterativeInverse = (
-        CholeskyInverse(hessian) if method == "dense" else IterativeInverse(hessian, tol)
-    )
+    """``S_i = (1/n) H^-1 g_i`` as tensors on the device; see :func:`dprune.influence`.
+
+    ``method`` is dense, pcg or kfac.
+    """
+    place = torch.device(device)
+    if method == "kfac":
+        factors = _factors(head, place)
+        approximate = head.criterion != "squared"
+        return InfluenceRows(None, head, np.empty(0), approximate, method, reason, factors=factors)
+    shape = (head.n, head.hessian.width if rank is None else rank)
+    rows = _target(out, shape, dtype, place)
+    hessian = DeviceHessian(head, place)
+    inverse: CholeskyInverse | IterativeInverse
+    if method == "dense":
+        inverse = CholeskyInverse(hessian)
+    else:
+        inverse = IterativeInverse(hessian, PCG_TOLERANCE if rank is None else _SKETCH_TOLERANCE)
     if rank is not None:
-        return _sketch(head, hessian, inverse, rank, method, reason)
-    rows = torch.empty((head.n, hessian.width), dtype=torch.float32, device=device)
+        return _sketch(head, hessian, inverse, rows, method, reason)
     residuals = []
     iterations = 0
     step = _COLUMNS if method == "pcg" else max(1, _NUMBERS // hessian.width)
@@ -272,18 +281,43 @@ def device_influence(
     )
 
 
+def _target(out: Any, shape: tuple[int, int], dtype: str, device: torch.device) -> torch.Tensor:
+    """Where the rows go: ``out``, checked, or a new tensor."""
+    kind = getattr(torch, dtype)
+    if out is None:
+        return torch.empty(shape, dtype=kind, device=device)
+    if not isinstance(out, torch.Tensor) or out.device.type != device.type:
+        found = out.device if isinstance(out, torch.Tensor) else type(out).__name__
+        raise TypeError(f"out must be a tensor on a CUDA device for device='cuda', found {found}")
+    if tuple(out.shape) != shape or out.dtype != kind:
+        raise ValueError(
+            f"out must be {kind} of shape {shape}, found {out.dtype} {tuple(out.shape)}"
+        )
+    if not out.is_contiguous():
+        raise TypeError(f"out must be contiguous, found strides {out.stride()}")
+    return out
+
+
+def _factors(head: LastLayer, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Factored rows: the n products by a (d + 1, d + 1) inverse are the device's."""
+    b, inverse = class_factors(head)
+    turn = torch.from_numpy(inverse).to(device)
+    a = torch.empty(head.design.shape, dtype=torch.float32, device=device)
+    for block, x in head.design.blocks():
+        a[block] = torch.from_numpy(x).to(device) @ turn
+    return torch.from_numpy(b).to(device, torch.float32).contiguous(), a
+
+
 def _sketch(
     head: LastLayer,
     hessian: DeviceHessian,
     inverse: CholeskyInverse | IterativeInverse,
-    rank: int,
+    rows: torch.Tensor,
     method: str,
     reason: str,
 ) -> InfluenceRows:
-    """``S P`` for ``rank`` leading directions P, as in ``sketch.py``."""
-    most = min(head.n, hessian.width)
-    if not 1 <= rank <= most:
-        raise ValueError(f"rank must lie in 1..{most}, found {rank}")
+    """``S P`` for as many leading directions P as there are columns, as in ``sketch.py``."""
+    rank = rows.shape[1]
     device = hessian.x.device
     random = torch.Generator(device=device).manual_seed(0)
     like: dict[str, Any] = {"dtype": torch.float64, "device": device, "generator": random}
@@ -295,14 +329,15 @@ def _sketch(
     solution, residuals, iterations = inverse.solve(
         torch.cat([basis, hessian.gradient_sum(probes)])
     )
-    rows = hessian.gradient_product(solution[:rank]) / head.n
+    projected = hessian.gradient_product(solution[:rank]) / head.n
     images = solution[rank:] / head.n
     outside = images - (images @ basis.T) @ basis
     lost = float((outside**2).sum()) / _PROBES
-    captured, turn = torch.linalg.eigh(rows.T @ rows)
+    captured, turn = torch.linalg.eigh(projected.T @ projected)
     turn = turn.flip(1)
+    rows[:] = projected @ turn
     return InfluenceRows(
-        (rows @ turn).float().contiguous(),
+        rows,
         head,
         residuals.cpu().numpy(),
         True,

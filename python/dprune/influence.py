@@ -6,7 +6,7 @@ import hashlib
 import os
 import warnings
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from dprune.backend import check_device
 from dprune.bfloat16 import BFloat16Rows
 from dprune.curvature import Hessian
 from dprune.direct import dense_rows, direct_solver
+from dprune.factored import FactoredRows
 from dprune.head import LastLayer
 from dprune.influence_rows import InfluenceRows, factors_of
 from dprune.iterative import lissa_rows, pcg_rows
@@ -23,8 +24,11 @@ from dprune.kronecker import factored_rows
 from dprune.method import EXPECTED_ITERATIONS, choose_method
 from dprune.sketch import DirectInverse, IterativeInverse, sketch_rows
 
+if TYPE_CHECKING:
+    import torch
+
 # Where rows may be written.
-Target: TypeAlias = "npt.NDArray[Any] | BFloat16Rows | str | os.PathLike[str] | None"
+Target: TypeAlias = "npt.NDArray[Any] | BFloat16Rows | torch.Tensor | str | os.PathLike[str] | None"
 
 _METHODS = ("auto", "dense", "pcg", "lissa", "kfac")
 _DTYPES = {"float32": 4, "bfloat16": 2}
@@ -66,7 +70,7 @@ def influence(
     out : (n, k (d + 1)) or (n, rank) array, C-contiguous, BFloat16Rows, or path, optional
         Where the rows are written. A path becomes an ``.npy`` memory map, which
         :func:`dprune.open_rows` opens again, and a run that was killed goes on where it stopped.
-        Not for ``kfac``.
+        With ``device="cuda"`` a contiguous CUDA tensor. Not for ``kfac``.
     dtype : {"float32", "bfloat16"}, default "float32"
         How rows are kept. bfloat16 has 8 bits of precision (rows are off by .2 %, at random) and
         halves memory and reading. Not for ``kfac``.
@@ -74,10 +78,9 @@ def influence(
         Correct each row for the sample's own share of the Hessian, which makes it the answer to
         the removal of this sample alone; sums of such rows mean nothing. ``dense`` for softmax,
         ``kfac`` for squared loss.
-
     device : {None, "cpu", "cuda"}
-        With "cuda" rows are computed on a GPU (``auto``, ``dense``, ``pcg``, and sketches of
-        them) and stay there as a float32 tensor, which :func:`dprune.prune` uses in place.
+        With "cuda" rows are computed on a GPU (``auto``, ``dense``, ``pcg``, sketches of them and
+        ``kfac``) and stay there as tensors, which :func:`dprune.prune` uses in place.
 
     Returns
     -------
@@ -102,47 +105,34 @@ def influence(
     if dtype not in _DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, found {dtype!r}")
     check_device(device)
-    if device == "cuda":
-        if out is not None or leverage or dtype != "float32":
-            raise ValueError("out, leverage and dtype='bfloat16' are for device='cpu'")
-        import torch
-
-        from dprune.gpu_influence import device_influence
-
-        return device_influence(head, method, rank, torch.device("cuda"))
     reason = "asked for"
     if method == "auto":
         method, reason = choose_method(
             head,
+            device,
             placed=out is not None,
             leverage=leverage,
             rank=rank,
             bytes_each=_DTYPES[dtype],
         )
+    _check_options(head, method, rank, out, dtype, leverage)
     _warn_of_vanishing_curvature(head)
-    hessian = head.hessian
-    squared = not isinstance(hessian, Hessian)
-    if rank is not None:
-        return _sketch(head, method, reason, rank, out, dtype, leverage)
-    if leverage and method != ("kfac" if squared else "dense"):
-        raise ValueError(
-            f"leverage needs method {'kfac' if squared else 'dense'!r} for {head.criterion} loss, "
-            f"found {method!r}"
-        )
-    if method == "kfac":
-        if out is not None:
-            raise ValueError("out is for rows; method 'kfac' makes factors")
-        if dtype != "float32":
-            raise ValueError("dtype is for rows; method 'kfac' makes float32 factors")
-        factors = factored_rows(head, leverage=leverage)
-        rows = InfluenceRows(None, head, np.empty(0), not squared, method, reason, factors=factors)
-        return rows if leverage or squared else _measured(rows)
+    if device == "cuda":
+        if leverage or method == "lissa":
+            found = "leverage=True" if leverage else "method='lissa'"
+            raise ValueError(f"leverage and method 'lissa' are for device='cpu', found {found}")
+        from dprune.gpu_influence import device_influence
 
-    if not isinstance(hessian, Hessian):
-        raise ValueError(
-            f"method must be 'auto' or 'kfac' for squared loss, whose factored rows are exact, "
-            f"found {method!r}"
-        )
+        rows = device_influence(head, method, rank, reason=reason, dtype=dtype, out=out)
+        return _measured(rows) if rows.factors is not None and rows.approximate else rows
+    hessian = head.hessian
+    if not isinstance(hessian, Hessian) or method == "kfac":
+        factors = factored_rows(head, leverage=leverage)
+        approximate = head.criterion != "squared"
+        rows = InfluenceRows(None, head, np.empty(0), approximate, method, reason, factors=factors)
+        return _measured(rows) if approximate else rows
+    if rank is not None:
+        return _sketch(head, hessian, method, reason, rank, out, dtype)
     key = f"{method} {leverage} {_key(head)}"
     output = open_output(out, (head.n, head.hessian.width), dtype, key)
     if method == "dense":
@@ -154,6 +144,40 @@ def influence(
         _kept(output), head, residuals, method == "lissa", method, reason, iterations
     )
     return _measured(rows) if method == "lissa" else rows
+
+
+def _check_options(
+    head: LastLayer, method: str, rank: int | None, out: Target, dtype: str, leverage: bool
+) -> None:
+    """Refuse what a method does not have."""
+    squared = head.criterion == "squared"
+    if rank is not None:
+        most = min(head.n, head.hessian.width)
+        if isinstance(rank, bool) or not isinstance(rank, (int, np.integer)):
+            raise TypeError(f"rank must be an integer, found {type(rank).__name__}")
+        if not 1 <= rank <= most:
+            raise ValueError(f"rank must lie in 1..{most}, found {rank}")
+        if squared:
+            raise ValueError("rank is for softmax; squared loss has exact factored rows")
+        if method not in ("dense", "pcg") or leverage:
+            raise ValueError(
+                "rank needs method 'dense' or 'pcg' without leverage, found "
+                f"{'leverage=True' if leverage else repr(method)}"
+            )
+    if leverage and method != ("kfac" if squared else "dense"):
+        raise ValueError(
+            f"leverage needs method {'kfac' if squared else 'dense'!r} for {head.criterion} loss, "
+            f"found {method!r}"
+        )
+    if method == "kfac" and out is not None:
+        raise ValueError("out is for rows; method 'kfac' makes factors")
+    if method == "kfac" and dtype != "float32":
+        raise ValueError("dtype is for rows; method 'kfac' makes float32 factors")
+    if squared and method != "kfac":
+        raise ValueError(
+            f"method must be 'auto' or 'kfac' for squared loss, whose factored rows are exact, "
+            f"found {method!r}"
+        )
 
 
 def _warn_of_vanishing_curvature(head: LastLayer) -> None:
@@ -182,26 +206,13 @@ def _warn_of_vanishing_curvature(head: LastLayer) -> None:
 
 def _sketch(
     head: LastLayer,
+    hessian: Hessian,
     method: str,
     reason: str,
     rank: int,
     out: Target,
     dtype: str,
-    leverage: bool,
 ) -> InfluenceRows:
-    hessian = head.hessian
-    most = min(head.n, hessian.width)
-    if isinstance(rank, bool) or not isinstance(rank, (int, np.integer)):
-        raise TypeError(f"rank must be an integer, found {type(rank).__name__}")
-    if not 1 <= rank <= most:
-        raise ValueError(f"rank must lie in 1..{most}, found {rank}")
-    if not isinstance(hessian, Hessian):
-        raise ValueError("rank is for softmax; squared loss has exact factored rows")
-    if method not in ("dense", "pcg") or leverage:
-        raise ValueError(
-            "rank needs method 'dense' or 'pcg' without leverage, found "
-            f"{'leverage=True' if leverage else repr(method)}"
-        )
     output = open_output(out, (head.n, rank), dtype, f"sketch {method} {_key(head)}")
     inverse = (
         DirectInverse(direct_solver(hessian, head.contrast_errors))
@@ -243,8 +254,7 @@ def _measured(rows: InfluenceRows) -> InfluenceRows:
     if rows.dense is not None:
         found = np.asarray(rows.dense[sample], dtype=np.float64)
     else:
-        b, a = (factor[sample].astype(np.float64) for factor in factors_of(rows))
-        found = (b[:, :, None] * a[:, None, :]).reshape(len(sample), -1)
+        found = np.asarray(FactoredRows(*factors_of(rows))[sample], dtype=np.float64)
     norms = np.linalg.norm(truth, axis=1)
     gaps = np.linalg.norm(found - truth, axis=1)
     error = np.divide(gaps, norms, out=np.zeros_like(gaps), where=norms > 0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dprune.backend import is_cuda
+from dprune.backend import to_host
 from dprune.bfloat16 import BFloat16Rows
 from dprune.design import Float64
 from dprune.factored import FactoredRows
@@ -46,7 +46,7 @@ class InfluenceRows:
         ``kfac`` against conjugate gradients, on rows across the data set. None where not measured.
     factors : (b, a) or None
         Factored rows: ``S_i = b_i (x) a_i`` flattened with b's index slow; b (n, k) and
-        a (n, d + 1) float32.
+        a (n, d + 1) float32, CUDA tensors where made on a device.
     basis : (k (d + 1), rank) float32 or None
         Of a sketch: orthonormal directions P, the rows being ``S P``.
     left_out : float or None
@@ -61,7 +61,7 @@ class InfluenceRows:
     reason: str = "asked for"
     iterations: int = 0
     error: float | None = None
-    factors: tuple[Float32, Float32] | None = field(default=None, repr=False)
+    factors: tuple[Any, Any] | None = field(default=None, repr=False)
     basis: Float32 | None = field(default=None, repr=False)
     left_out: float | None = None
 
@@ -83,7 +83,8 @@ class InfluenceRows:
     @property
     def dtype(self) -> np.dtype[np.float32] | str:
         """float32, or ``"bfloat16"``."""
-        return self.dense.dtype if isinstance(self.dense, BFloat16Rows) else np.dtype(np.float32)
+        name = str(getattr(self.dense, "dtype", "float32")).removeprefix("torch.")
+        return name if name == "bfloat16" else np.dtype(np.float32)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -93,7 +94,7 @@ class InfluenceRows:
             return FactoredRows(*factors_of(self)).__array__(dtype, copy)
         if isinstance(self.dense, BFloat16Rows):
             return self.dense.__array__(dtype, copy)
-        dense = self.dense.cpu().numpy() if is_cuda(self.dense) else self.dense
+        dense = to_host(self.dense)
         # NumPy 1 does not know copy=None.
         if copy is None:
             return np.asarray(dense, dtype=dtype)
@@ -107,7 +108,7 @@ class InfluenceRows:
         return np.asarray(np.einsum("ck,nkj->ncj", q, blocks, optimize=True).reshape(len(self), -1))
 
 
-def factors_of(rows: InfluenceRows) -> tuple[Float32, Float32]:
+def factors_of(rows: InfluenceRows) -> tuple[Any, Any]:
     """``(b, a)`` of factored rows."""
     if rows.factors is None:
         raise ValueError("rows must be dense or factored, found neither")

@@ -27,6 +27,18 @@ from dprune.influence_rows import Float32
 
 def factored_rows(head: LastLayer, *, leverage: bool) -> tuple[Float32, Float32]:
     """Class factors b (n, k) and feature factors a (n, d + 1)."""
+    residuals, inverse = class_factors(head)
+    a_rows = np.empty(head.design.shape, dtype=np.float32)
+    for block, x in head.design.blocks():
+        solved = x @ inverse
+        if leverage:
+            residuals[block] /= 1.0 - _self_leverage(head, block, solved, x)[:, None]
+        a_rows[block] = solved
+    return np.ascontiguousarray(residuals, dtype=np.float32), a_rows
+
+
+def class_factors(head: LastLayer) -> tuple[Float64, Float64]:
+    """All b_i, (n, k), and the matrix that turns h_i into a_i, (d + 1, d + 1)."""
     hessian = head.hessian
     residuals = head.contrast_errors / head.n
     if isinstance(hessian, Hessian):
@@ -41,14 +53,7 @@ def factored_rows(head: LastLayer, *, leverage: bool) -> tuple[Float32, Float32]
         residuals = scipy.linalg.solve(b, residuals.T, assume_a="pos").T
     else:
         a = hessian.design.second_moment + head.weight_decay * np.eye(hessian.shape[1])
-    inverse = scipy.linalg.inv(a)
-    a_rows = np.empty(head.design.shape, dtype=np.float32)
-    for block, x in head.design.blocks():
-        solved = x @ inverse
-        if leverage:
-            residuals[block] /= 1.0 - _self_leverage(head, block, solved, x)[:, None]
-        a_rows[block] = solved
-    return np.ascontiguousarray(residuals, dtype=np.float32), a_rows
+    return residuals, np.asarray(scipy.linalg.inv(a))
 
 
 def _curvature_weights(hessian: Hessian) -> Float64:

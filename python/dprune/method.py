@@ -8,14 +8,21 @@ from dprune.head import LastLayer
 
 # Share of the free memory that a method may fill.
 _MEMORY_SHARE = 0.7
-# Operations that "auto" will spend on exact rows: about half an hour of two laptop cores.
-_MOST_OPERATIONS = 2e14
+# Operations that "auto" will spend on exact rows: about half an hour of two laptop cores; of half
+# the float64 rate in an H200's data sheet.
+_MOST_OPERATIONS, _MOST_DEVICE_OPERATIONS = 2e14, 5e16
 # What "auto" expects of conjugate gradients.
 EXPECTED_ITERATIONS = 15
 
 
 def choose_method(
-    head: LastLayer, *, placed: bool, leverage: bool, rank: int | None, bytes_each: int
+    head: LastLayer,
+    device: str | None,
+    *,
+    placed: bool,
+    leverage: bool,
+    rank: int | None,
+    bytes_each: int,
 ) -> tuple[str, str]:
     """Method and reason: exact factors, the cheaper exact method that fits, or approximate ones."""
     if head.criterion == "squared":
@@ -23,7 +30,10 @@ def choose_method(
     n, width = head.n, head.hessian.width
     features = head.design.shape[1]
     solves = n if rank is None else rank
-    memory = _MEMORY_SHARE * free_memory()
+    free, most_operations = free_memory(), _MOST_OPERATIONS
+    if device == "cuda":
+        free, most_operations = free_device_memory(), _MOST_DEVICE_OPERATIONS
+    memory = _MEMORY_SHARE * free
     rows = 0 if placed else bytes_each * n * (width if rank is None else rank)
     pairs = head.classes * (head.classes - 1) // 2
     # Operations, and bytes beside the rows: a float64 factor and its float32 copy.
@@ -36,7 +46,7 @@ def choose_method(
     fitting = {
         name: operations
         for name, (operations, working) in costs.items()
-        if rows + working <= memory and operations <= _MOST_OPERATIONS
+        if rows + working <= memory and operations <= most_operations
     }
     size = f"n = {n}, N = {width}" + ("" if rank is None else f", rank = {rank}")
     if fitting:
@@ -51,7 +61,7 @@ def choose_method(
     cheapest = min(operations for operations, _ in costs.values())
     return "kfac", (
         f"{size}: exact rows would need {rows / 1e9:.2g} GB and {cheapest:.1e} operations, more "
-        f"than {memory / 1e9:.2g} GB or {_MOST_OPERATIONS:.0e}; rank= gives a sketch of exact rows"
+        f"than {memory / 1e9:.2g} GB or {most_operations:.0e}; rank= gives a sketch of exact rows"
     )
 
 
@@ -65,3 +75,11 @@ def free_memory() -> float:
     except OSError:
         pass
     return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def free_device_memory() -> float:
+    """Bytes that the current CUDA device can still hand out, to torch."""
+    import torch
+
+    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return float(torch.cuda.mem_get_info()[0] + unused)
