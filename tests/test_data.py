@@ -214,6 +214,23 @@ def test_glyphs_of_one_family_are_one_group(rendered):
         dataclasses.replace(part, groups=part.groups[:36])
 
 
+def test_glyphs_split_by_font(rendered):
+    by_font = glyphs(fonts=BUNDLED, split="font")
+
+    def sheets(found):
+        return {sheet.tobytes() for sheet in found.reshape(-1, 36 * 1024)}
+
+    assert sheets(by_font.images) != sheets(rendered.images)
+    assert sheets(by_font.images) | sheets(by_font.test_images) == sheets(rendered.images) | sheets(
+        rendered.test_images
+    )
+    fonts = len(by_font.labels) // 36
+    assert len(np.unique(by_font.groups)) == fonts
+    assert (by_font.groups.reshape(fonts, 36) == by_font.groups[::36, None]).all()
+    with pytest.raises(ValueError, match="split must be 'family' or 'font', found 'weight'"):
+        glyphs(fonts=BUNDLED, split="weight")
+
+
 def test_glyphs_are_reproducible_and_cached(rendered, tmp_path):
     cache = tmp_path / "sub" / "glyphs.npz"
     first = glyphs(fonts=BUNDLED, cache=cache)

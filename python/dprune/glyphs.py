@@ -38,11 +38,12 @@ def glyphs(
     pixels: int = 32,
     variants: int = 1,
     test_share: float = 0.2,
+    split: str = "family",
     seed: int = 0,
     fonts: str | Path | Sequence[str | Path] | None = None,
     cache: str | Path | None = None,
 ) -> ImageData:
-    """Digits and letters in all installed fonts, split into training and test by font family.
+    """Digits and letters in all installed fonts, split into training and test by font.
 
     Parameters
     ----------
@@ -54,7 +55,10 @@ def glyphs(
         Images of each character and font: the first upright, the others turned, scaled and
         shifted a little at random.
     test_share : float, default 0.2
-        Share of the fonts that are for testing, (0, 1); no family is in both parts.
+        Share of the fonts that are for testing, (0, 1).
+    split : {"family", "font"}, default "family"
+        What is never in both parts. By font, a test font's bold or italic may be among the training
+        fonts, which makes an easier test. ``groups`` of the data are the same units.
     seed : int, default 0
         Of the split and the variants.
     fonts : path or paths, optional
@@ -83,11 +87,14 @@ def glyphs(
         raise ValueError(f"variants must be at least 1, found {variants}")
     if not 0.0 < test_share < 1.0:
         raise ValueError(f"test_share must lie in (0, 1), found {test_share}")
+    if split not in ("family", "font"):
+        raise ValueError(f"split must be 'family' or 'font', found {split!r}")
     settings = {
         "classes": classes,
         "pixels": pixels,
         "variants": variants,
         "test_share": test_share,
+        "split": split,
         "seed": seed,
     }
     if cache is not None and Path(cache).is_file():
@@ -116,8 +123,10 @@ def _rendered(files: list[Path], settings: dict[str, Any]) -> ImageData:
             "fonts-aenigma fonts-freefont-ttf fonts-lato fonts-adf-*) or name a folder with fonts="
         )
     images = _varied(np.stack(sheets), settings["variants"], rng)
-    family = np.unique(families, return_inverse=True)[1].astype(np.int64)
-    in_test = _split_families(families, settings["test_share"], rng)
+    unit = np.arange(len(sheets))
+    if settings["split"] == "family":
+        unit = np.unique(families, return_inverse=True)[1].astype(np.int64)
+    in_test = _split(unit, settings["test_share"], rng)
     labels = np.arange(len(characters), dtype=np.int64)
 
     def part(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -130,7 +139,7 @@ def _rendered(files: list[Path], settings: dict[str, Any]) -> ImageData:
         *part(~in_test),
         *part(in_test),
         tuple(characters),
-        groups=np.repeat(family[~in_test], settings["variants"] * len(labels)),
+        groups=np.repeat(unit[~in_test], settings["variants"] * len(labels)),
     )
 
 
@@ -218,15 +227,14 @@ def _varied(
     return images
 
 
-def _split_families(
-    families: list[str], test_share: float, rng: np.random.Generator
+def _split(
+    unit: npt.NDArray[np.int64], test_share: float, rng: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
-    """Mask of the test fonts: whole families, in random order, until the share is reached."""
-    names = np.array(families)
-    order = rng.permutation(np.unique(names))
-    sizes = np.array([(names == name).sum() for name in order])
-    count = int(np.searchsorted(np.cumsum(sizes), test_share * len(names))) + 1
-    return np.isin(names, order[: min(count, len(order) - 1)])
+    """Mask of the test fonts: whole units, in random order, until the share is reached."""
+    sizes = np.bincount(unit)
+    order = rng.permutation(len(sizes))
+    count = int(np.searchsorted(np.cumsum(sizes[order]), test_share * len(unit))) + 1
+    return np.isin(unit, order[: min(count, len(order) - 1)])
 
 
 def _to_cache(path: Path, settings: dict[str, Any], data: ImageData) -> None:
