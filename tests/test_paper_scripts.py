@@ -131,8 +131,9 @@ def test_table1_can_be_sent_to_workers(monkeypatch):
 def test_table1_ranks_the_space(tmp_path):
     import table1
 
-    table1.main("digits", epochs=1, whole_epochs=1, networks=8, per_class=8, widths="4,8")
+    table1.main("digits", epochs=1, networks=8, per_class=8, widths="4,8")
     rows = json.loads((tmp_path / "table1-digits" / "results.json").read_text())["rows"]
-    assert [row["proxy"] for row in rows] == ["whole", "random", "herding", "forgetting", "dprune"]
+    names = ["whole", "random", "herding", "forgetting", "dprune", "dprune@1"]
+    assert [row["proxy"] for row in rows] == names
     assert all(row["images"] == 80 for row in rows[1:])
     assert rows[0]["spearman_all"] == pytest.approx(1.0)
