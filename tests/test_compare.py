@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 import dprune
-from dprune import choose, compare, compare_report, data, report, train
+from dprune import choose, compare, compare_report, data, report, selector, train
 from dprune._commands import app
 from dprune.plan import Plan
 from dprune.selection import BASELINES
@@ -45,7 +45,7 @@ def small():
 def folder(small, tmp_path_factory):
     out = tmp_path_factory.mktemp("compare")
     with pytest.MonkeyPatch.context() as patch:
-        for module in (compare, choose):
+        for module in (selector, choose):
             patch.setattr(module, "prune", functools.partial(dprune.prune, sweeps=400))
         compare.compare(small, PLAN, out)
     report.write_report(out)
@@ -87,7 +87,7 @@ def test_differences_are_paired_by_seed(folder):
 def test_a_second_call_goes_on_where_the_first_stopped(folder, small, monkeypatch):
     before = (folder / "results.json").read_text()
     progress = json.loads((folder / "progress.json").read_text())
-    key = next(k for k in progress["runs"] if k.endswith("/1"))
+    key = list(progress["runs"])[-1]
     lost = progress["runs"].pop(key)
     (folder / "progress.json").write_text(json.dumps(progress))
     lines = []
@@ -109,6 +109,30 @@ def test_a_second_call_goes_on_where_the_first_stopped(folder, small, monkeypatc
         compare.compare(small, other, folder)
 
 
+def test_selections_are_shared_by_networks_that_do_not_select(folder, small, tmp_path):
+    larger = dataclasses.replace(
+        PLAN,
+        methods=("random", "dprune"),
+        ratios=(0.5,),
+        width=8,
+        source_network=PLAN.network,
+        source_width=PLAN.width,
+    )
+    lines = []
+    found = compare.compare(small, larger, tmp_path, lines.append, selections=folder)
+    assert len(lines) == 2 * 3  # trainings: the whole set and two methods, two seeds each
+    assert not (tmp_path / "selections").exists()
+    before = json.loads((folder / "results.json").read_text())
+    ours, theirs = (
+        next(c for c in report["cells"] if c["method"] == "dprune") for report in (found, before)
+    )
+    assert ours["class_counts"] == theirs["class_counts"]
+    assert ours["accuracies"] != theirs["accuracies"]
+    other = dataclasses.replace(larger, source_width=4)
+    with pytest.raises(ValueError, match=r"width is None in .*selections.json, expected 4"):
+        compare.compare(small, other, tmp_path / "other", selections=folder)
+
+
 def test_groups_are_held_out_together(small, tmp_path, monkeypatch):
     groups = np.arange(len(small.labels)) // 6
     grouped = dataclasses.replace(small, groups=groups)
@@ -118,7 +142,8 @@ def test_groups_are_held_out_together(small, tmp_path, monkeypatch):
         judged.append((kept, test))
         return {"accuracy": 0.5, "seconds": 0.0}
 
-    monkeypatch.setattr(compare, "_train_and_test", trained_and_tested)
+    for module in (selector, compare):
+        monkeypatch.setattr(module, "train_and_test", trained_and_tested)
     plan = dataclasses.replace(PLAN, methods=("dprune",), ratios=(0.5,), seeds=1)
     compare.compare(grouped, plan, tmp_path)
     row_of = {image.tobytes(): k for k, image in enumerate(small.images)}

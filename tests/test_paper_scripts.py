@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import dprune
-from dprune import choose, compare, train
+from dprune import choose, selector, train
 
 PAPER = Path(__file__).parents[1] / "benchmarks" / "paper"
 TINY = {"seeds": 1, "epochs": 1, "samples": 80, "ratios": "0.5"}
@@ -27,7 +27,7 @@ def scripts(monkeypatch, tmp_path):
 
     monkeypatch.setattr(settings, "RESULTS", tmp_path)
     hasty = functools.partial(dprune.prune, sweeps=200)
-    for module in (dprune, compare, choose):
+    for module in (dprune, selector, choose):
         monkeypatch.setattr(module, "prune", hasty)
     yield
     torch.set_num_threads(threads)
@@ -83,10 +83,11 @@ def test_fig2_counts_what_holds(tmp_path):
     assert all(factor > 1 for factor in found["random_over_ours"].values())
 
 
-def test_fig3_selects_with_the_small_network(tmp_path):
+def test_fig3_selects_once_with_the_small_network(tmp_path, capsys):
     import fig3
 
     fig3.main("digits", **TINY)
+    assert capsys.readouterr().out.count("50% removed, validation:") == 1
     found = json.loads((tmp_path / "fig3-digits" / "results.json").read_text())
     assert list(found) == ["small-8", "small-32", "senet-16"]
     assert len({json.dumps(r["cells"][-1]["class_counts"]) for r in found.values()}) == 1

@@ -1,7 +1,7 @@
 """Fig. 3: pruned with a small network, trained on larger ones.
 
-The setting's first network selects (its influence, its choice of reweight); every network is
-then trained on the same kept sets.
+The setting's first network selects (its influence, its choice of reweight), once; every network
+is then trained on the same kept sets.
 
 python benchmarks/paper/fig3.py digits
 python benchmarks/paper/fig3.py cifar10 --folder DATA --device cuda
@@ -51,7 +51,7 @@ def main(
             source_network=name,
             source_width=width,
         )
-        reports[title] = compare(images, plan, path / title, say)
+        reports[title] = compare(images, plan, path / title, say, selections=path)
         with plot_style():
             plots[title] = accuracy_plot(reports[title])
         text.append(f"Trained: {title}\n\n{markdown(reports[title])}")

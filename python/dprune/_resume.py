@@ -125,3 +125,38 @@ def open_output(
             f"{out.shape}"
         )
     return Output(array)
+
+
+class Progress:
+    """Results of one experiment in a JSON file; another experiment's are refused.
+
+    Parameters
+    ----------
+    path : Path
+    identity : dict
+        What has to agree for results to be of one experiment, as JSON keeps it.
+    start : dict
+        The state of an experiment that has no file yet.
+
+    Raises
+    ------
+    ValueError
+        If the file is of another experiment.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any], start: dict[str, Any]) -> None:
+        self.path, self.identity = path, identity
+        self.state: dict[str, Any] = {"identity": identity, **start}
+        if path.is_file():
+            self.state = json.loads(path.read_text())
+            found = self.state["identity"]
+            other = [name for name in identity if found.get(name) != identity[name]]
+            if other:
+                raise ValueError(
+                    f"out must be empty or hold results of the same plan; {other[0]} is "
+                    f"{found.get(other[0])!r} in {path}, expected {identity[other[0]]!r}"
+                )
+
+    def write(self) -> None:
+        """Replace the file."""
+        write_beside(self.path, json.dumps(self.state, indent=1).encode())

@@ -104,6 +104,11 @@ class Plan:
             source_width=None,
         )
 
+    @property
+    def selects_by_itself(self) -> bool:
+        """Whether the network that is selected by is the one that is retrained."""
+        return (self.source.network, self.source.width) == (self.network, self.width)
+
     def identity(self) -> dict[str, Any]:
         """What must agree for results to be of one experiment, as JSON keeps it."""
         settings = dataclasses.asdict(self)
