@@ -120,6 +120,29 @@ def test_fig4_counts_what_a_selection_costs(tmp_path, monkeypatch):
         assert (tmp_path / "fig4-digits" / f"{plot}.svg").is_file()
 
 
+def test_fig4_times_resnet18_on_glyphs(tmp_path, monkeypatch):
+    import fig4
+    import matplotlib as mpl
+    import settings as s
+
+    full = s.SETTINGS["glyphs-50k"]
+    assert (full.samples, full.plan.network) == (50_000, "resnet18")
+    few = replace(
+        full,
+        plan=replace(full.plan, width=2, recipe=replace(full.plan.recipe, epochs=1)),
+        samples=144,
+        options={**full.options, "variants": 1, "cache": tmp_path / "glyphs.npz"},
+    )
+    monkeypatch.setitem(s.SETTINGS, "glyphs-50k", few)
+    fonts = Path(mpl.get_data_path()) / "fonts" / "ttf"
+    arguments = {"seeds": 1, "ratios": "0.5", "methods": "random,dprune@1"}
+    fig4.main("glyphs-50k", folder=fonts, **arguments)
+    rows = json.loads((tmp_path / "fig4-glyphs-50k" / "results.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["whole set", "random", "dprune@1"]
+    assert all(row["train"] > 0 for row in rows)
+    assert (tmp_path / "glyphs.npz").is_file()
+
+
 def test_table1_can_be_sent_to_workers(monkeypatch):
     import cloudpickle
     import table1
