@@ -289,6 +289,15 @@ def test_callback_errors_surface():
         dprune.prune(S, m=700, sweeps=10**7, callback=fail)
 
 
+@pytest.fixture
+def interrupts():
+    """SIGINT raises, also where the tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize("solver", ["block", "anneal"])
 def test_interrupt_raises_soon(solver):
     S = np.random.default_rng(0).standard_normal((20_000, 500), dtype=np.float32)
