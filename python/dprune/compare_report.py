@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from dprune.compare_table import note
+from dprune.compare_table import note, shown
 from dprune.plan import FIXED, OURS, QUOTAS
 from dprune.report import figure_with_axes, percent_axis, plot_style, svg, write_page
 
@@ -45,6 +45,7 @@ def write(folder: Path, report: dict[str, Any]) -> Path:
                 for ratio in report["ratios"]
             },
             note=note(report),
+            shown=shown,
             accuracy_plot=svg(accuracy_plot(report)),
             difference_plot=svg(difference_plot(report)),
         )
@@ -59,7 +60,7 @@ def accuracy_plot(report: dict[str, Any]) -> Figure:
         axes.errorbar(
             [cell["ratio"] for cell in chain],
             [cell["mean"] for cell in chain],
-            yerr=[cell["spread"] for cell in chain],
+            yerr=[cell["spread"] or 0.0 for cell in chain],
             label=method,
             **method_style(method),
         )

@@ -16,7 +16,7 @@ def markdown(report: dict[str, Any]) -> str:
     whole = report["whole"]
     lines = [
         f"{report['identity']['data']}, n = {report['n']}, {report['classes']} classes, "
-        f"{report['seeds']} seeds; whole set {whole['mean']:.4f} ± {whole['spread']:.4f}.",
+        f"{report['seeds']} seeds; whole set {shown(whole)}.",
         "",
         "| removed | " + " | ".join(f"{ratio:.0%}" for ratio in report["ratios"]) + " |",
         "| --- |" + " --- |" * len(report["ratios"]),
@@ -26,30 +26,38 @@ def markdown(report: dict[str, Any]) -> str:
         for ratio in report["ratios"]:
             entry = cell[method, ratio]
             best = max(cell[other, ratio]["mean"] for other in report["methods"])
-            text = f"{entry['mean']:.4f} ± {entry['spread']:.4f}"
-            text = f"**{text}**" if entry["mean"] == best else text
+            text = f"**{shown(entry)}**" if entry["mean"] == best else shown(entry)
             if method == "dprune":
                 text += f" (c = {entry['reweight']:g})"
             elif entry.get("significant"):
                 text += " *"
             row.append(text)
         lines.append(f"| {method} | " + " | ".join(row) + " |")
-    lines += ["", f"± is the standard deviation over seeds. {note(report)}", ""]
+    lines += ["", note(report), ""]
     return "\n".join(lines)
 
 
+def shown(entry: dict[str, Any]) -> str:
+    """A mean with its spread, if there is one."""
+    text = f"{entry['mean']:.4f}"
+    return text if entry["spread"] is None else f"{text} ± {entry['spread']:.4f}"
+
+
 def note(report: dict[str, Any]) -> str:
-    """What the stars mean, and what the spread leaves out."""
+    """What ± and the stars mean, and what the spread leaves out."""
+    if report["seeds"] == 1:
+        return "One seed: differences may be chance."
     return (
+        "± is the standard deviation over seeds. "
         f"* differs from dprune: paired t-test over {report['seeds']} seeds, Benjamini-Hochberg "
         f"over the table, q < {_SIGNIFICANT:g}. Subsets other than random ones are the same for "
         "all seeds, so the spread is that of retraining, not of selecting."
     )
 
 
-def summary(accuracies: list[float]) -> dict[str, float]:
-    """Mean and standard deviation over seeds."""
-    spread = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else float("nan")
+def summary(accuracies: list[float]) -> dict[str, float | None]:
+    """Mean and standard deviation over seeds, None for one."""
+    spread = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None
     return {"mean": float(np.mean(accuracies)), "spread": spread}
 
 
