@@ -157,7 +157,7 @@ def compare(
     rows: Annotated[str, typer.Option(help="Method of dprune.influence.")] = "auto",
     candidates: Annotated[str, typer.Option(help="Values of reweight to choose from.")] = "0,.5,1",
     choice_runs: Annotated[int, typer.Option(help="Trainings per candidate.")] = 2,
-    device: str = "cpu",
+    device: Annotated[str, typer.Option(help="Where to train and prune: cpu, cuda.")] = "cpu",
     jobs: Annotated[int, typer.Option(help="Worker processes for the retrainings.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of torch in this process.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder; a second call goes on.")] = Path(

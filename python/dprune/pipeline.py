@@ -65,7 +65,7 @@ def prune_dataset(
     balance, min_keep
         As in :func:`dprune.prune`; the groups are the classes.
     **prune_settings
-        Passed on to :func:`dprune.prune`.
+        Passed on to :func:`dprune.prune`; ``device="cuda"`` makes the rows there, too.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def prune_dataset(
     >>> loader = DataLoader(pruned.dataset, shuffle=True)  # doctest: +SKIP
     """
     head = LastLayer.from_torch(model, dataset, weight_decay, layer)
-    rows = influence(head)
+    rows = influence(head, device=prune_settings.get("device"))
     result = prune(
         rows, eps, groups=head.labels, balance=balance, min_keep=min_keep, **prune_settings
     )

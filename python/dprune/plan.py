@@ -54,6 +54,7 @@ class Plan:
     head_decay : float or None
         Weight decay of the head's Hessian; None: the recipe's.
     device : str
+        Where networks are trained; with "cuda" rows are computed and pruned there, too.
     jobs : int
         Worker processes for the retrainings.
     """

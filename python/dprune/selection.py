@@ -27,6 +27,7 @@ class Sources:
     head_decay: float
     method: str
     theta: npt.NDArray[np.float64] = field(repr=False)
+    device: str | None = None
 
     @cached_property
     def head(self) -> LastLayer:
@@ -41,8 +42,8 @@ class Sources:
 
     @cached_property
     def rows(self) -> InfluenceRows:
-        """Influence of every sample."""
-        return influence(self.head, self.method)
+        """Influence of every sample, on the device; what prunes them then works there, too."""
+        return influence(self.head, self.method, device=self.device)
 
 
 def _ccs(sources: Sources, ratio: float) -> npt.NDArray[np.float64]:

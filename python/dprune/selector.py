@@ -18,6 +18,7 @@ from joblib import delayed
 
 from dprune import scores, train
 from dprune._resume import Progress
+from dprune.backend import cuda_devices
 from dprune.choose import choose_reweight
 from dprune.data import ImageData
 from dprune.head import LastLayer
@@ -86,7 +87,17 @@ class Selector:
                 decay if self.plan.head_decay is None else self.plan.head_decay,
                 self.plan.rows,
                 kept["theta"],
+                self._rows_device(),
             )
+
+    def _rows_device(self) -> str | None:
+        """The GPU that trains, where dprune was built for it; LiSSA is for the CPU alone."""
+        if self.plan.device != "cuda" or self.plan.rows == "lissa":
+            return None
+        if not cuda_devices():
+            self.say("rows and their pruning stay on the CPU: dprune finds no CUDA device")
+            return None
+        return "cuda"
 
     def _train_sources(self, path: Path, files: list[Path]) -> None:
         everything = np.arange(self.n)

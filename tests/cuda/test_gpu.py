@@ -6,6 +6,10 @@ side runs; the operations are those of the other files in this folder.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import shutil
+
 import numpy as np
 import pytest
 
@@ -105,6 +109,59 @@ def test_prune_with_device_cuda_copies_arrays(place):
         assert r.norm == pytest.approx(certify(S, r, 0.0)[0], rel=1e-6)
     half = dprune.BFloat16Rows.rounded(S)
     assert dprune.prune(half, m=30, sweeps=20, device="cuda").settings["dtype"] == "bfloat16"
+
+
+def test_a_comparison_selects_on_the_device_that_trains(place, monkeypatch, tmp_path):
+    from dprune import data, gpu_influence, method, selector, train
+    from dprune.plan import Plan
+
+    images = data.digits().take(120)
+    plan = Plan(sources=1, choice_runs=1, recipe=train.Recipe(epochs=1))
+    names = ["influence-norm", "ccs+quotas", "dprune@0.5", "dprune"]
+    scores = iter(range(100))
+    monkeypatch.setattr(selector, "train_and_test", lambda *_: {"accuracy": next(scores)})
+    monkeypatch.setattr(selector, "prune", functools.partial(dprune.prune, sweeps=60))
+    monkeypatch.setattr(selector, "_CHOICE_SWEEPS", 20)
+
+    def selected(device):
+        said = []
+        chooser = selector.Selector(
+            images, dataclasses.replace(plan, device=device), tmp_path / device, said.append
+        )
+        kept = [chooser.kept(name, 0.5, 0) for name in names]
+        assert all(len(indices) == 60 for indices in kept)
+        return chooser.sources.rows, kept, said
+
+    rows, kept, _ = selected("cpu")
+    # Networks are the host's, the rows a device's: where the CPU stands in, it trains nothing.
+    shutil.copytree(tmp_path / "cpu", tmp_path / "cuda")
+    shutil.rmtree(tmp_path / "cuda" / "selections")
+    on_device = place(np.zeros(1, "f")).device
+    monkeypatch.setattr(
+        gpu_influence,
+        "device_influence",
+        functools.partial(gpu_influence.device_influence, device=str(on_device)),
+    )
+    monkeypatch.setattr(method, "free_device_memory", lambda: 1e9)
+    monkeypatch.setattr(selector, "cuda_devices", backend.cuda_devices)
+    found, again, said = selected("cuda")
+    assert isinstance(rows.rows, np.ndarray)
+    assert isinstance(found.rows, torch.Tensor)
+    assert found.rows.device == on_device
+    np.testing.assert_allclose(np.asarray(found), np.asarray(rows), rtol=0, atol=1e-5)
+    for one, other in zip(kept[:2], again[:2], strict=True):
+        np.testing.assert_array_equal(one, other)
+    there, here = (
+        dprune.load(tmp_path / device / "selections" / "dprune-0.5.npz")
+        for device in ("cuda", "cpu")
+    )
+    assert there.settings["device"] == str(on_device)
+    assert there.norm < 1.05 * here.norm < 0.6 * here.random_norm
+    assert len(said) == 1  # the choice
+
+    monkeypatch.setattr(selector, "cuda_devices", list)
+    shutil.rmtree(tmp_path / "cuda" / "selections")
+    assert "stay on the CPU" in selected("cuda")[2][0]
 
 
 def test_last_layer_gradients(place):
