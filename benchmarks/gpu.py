@@ -6,7 +6,7 @@ Each section checks its answer before it reports a time, writes a JSON line to D
 fails alone. CPU and GPU run side by side: the CPU's solver on two threads. ``--dry`` goes through
 the same steps at toy sizes with the CPU in the device's place; its figures mean nothing.
 
-sections: device, kernels, products, certificate, I2, I5, large, F2, exact, sketch
+sections: device, kernels, products, certificate, metric, I2, I5, large, F2, exact, sketch
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ import torch
 import dprune
 import influence_sizes
 import instances
-from dprune import _cuda, backend, factored, gpu, gradients, sources
+from dprune import _cuda, backend, factored, gpu, gradients, solve, sources
 from dprune.gpu_influence import DeviceHessian, device_influence
+from dprune.metric import EUCLIDEAN
 
 _REPEATS = 10
 
@@ -173,6 +174,30 @@ def certificate(bench: Bench) -> dict[str, Any]:
     return {"relative error": abs(r.norm - norm) / norm, "same subset twice": True}
 
 
+def metric(bench: Bench) -> dict[str, Any]:
+    """What the metric of the walks gives on steep spectra: norm / random at the same sweeps."""
+    n, N, sweeps = bench.size(20_000, 600), bench.size(1024, 60), bench.size(100, 30)
+    rng = np.random.default_rng(0)
+    scaled = rng.standard_normal((n, N), dtype=np.float32) / np.arange(1, N + 1, dtype=np.float32)
+    turn = np.linalg.qr(rng.standard_normal((N, N)))[0].astype(np.float32)
+    results: dict[str, Any] = {"n, N, sweeps": [n, N, sweeps], "seed": 0, "CPU threads": 2}
+    chosen = solve.metric
+    for kind, S in (("scaled", scaled), ("rotated", np.ascontiguousarray(scaled @ turn))):
+        tensor = torch.from_numpy(S).to(bench.device)
+        runs = {"CPU": dprune.prune(S, fraction=0.4, sweeps=sweeps, threads=2)}
+        runs["device"] = dprune.prune(tensor, fraction=0.4, sweeps=sweeps)
+        solve.metric = lambda *_: EUCLIDEAN
+        runs["device, Euclidean"] = dprune.prune(tensor, fraction=0.4, sweeps=sweeps)
+        solve.metric = chosen
+        for name, r in runs.items():
+            norm = np.linalg.norm(S[r.removed].sum(axis=0, dtype=np.float64))
+            assert abs(r.norm - norm) <= 1e-6 * norm
+            results[f"{kind}, {name}"] = r.norm / r.random_norm
+            results[f"{kind}, {name}, seconds"] = r.seconds
+        assert runs["CPU"].settings["metric"] == runs["device"].settings["metric"] == kind
+    return results
+
+
 def _race(bench: Bench, name: str) -> dict[str, Any]:
     """Shortest GPU run, set-up included, as good as the CPU's 30 s on two threads."""
     instance = instances.gaussian(name, scale=0.004 if bench.dry else 1.0)
@@ -290,6 +315,7 @@ SECTIONS = {
     "kernels": kernels,
     "products": products,
     "certificate": certificate,
+    "metric": metric,
     "I2": race_i2,
     "I5": race_i5,
     "large": large,

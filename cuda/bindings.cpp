@@ -20,6 +20,7 @@
 #include "gradients.h"
 #include "host_machine.h"
 #include "resample.h"
+#include "scaled_rows.h"
 #include "solve_binding.h"
 #include "walk.h"
 
@@ -357,25 +358,34 @@ PYBIND11_MODULE(_cuda, m) {
            }),
            "machine"_a, "b"_a, "a"_a, "n"_a, "k"_a, "d"_a, py::keep_alive<1, 2>());
 
-  // In no metric but the rows' own.
+  py::class_<ScaledRows, ChainRows>(m, "ScaledRows", "The rows of a dense store, columns scaled.")
+      .def(py::init([](const DenseRows& rows, const Array<float>& scale) {
+             const float* x = vector_of(scale, rows.width(), "scale");
+             return std::make_unique<ScaledRows>(rows, std::vector<float>(x, x + rows.width()));
+           }),
+           "rows"_a, "scale"_a.noconvert(), py::keep_alive<1, 2>());
+
   solver_class(m).def(
       py::init([](const ChainRows& rows, const Array<double>& mean,
-                  const Array<double>& squared_norms, const py::none& /*metric*/,
-                  const py::none& /*metric_mean*/, double reweight, const Array<Index>& labels,
-                  const Array<Index>& floors, bool proportional, const Array<std::uint8_t>& protect,
-                  const std::string& solver, std::uint64_t seed, int threads, double /*seconds*/,
-                  Index chains) {
+                  const Array<double>& squared_norms, std::optional<const ChainRows*> metric,
+                  const std::optional<Array<double>>& metric_mean, double reweight,
+                  const Array<Index>& labels, const Array<Index>& floors, bool proportional,
+                  const Array<std::uint8_t>& protect, const std::string& solver, std::uint64_t seed,
+                  int threads, double /*seconds*/, Index chains) {
         require(solver == "block", "solver must be 'block' on a GPU, found '" + solver + "'");
         return std::make_unique<Solver>(
             problem_of(rows, mean, squared_norms, reweight, labels, floors, proportional, protect),
-            nullptr, std::nullopt, threads, [&](const Problem& problem, const Problem& /*walked*/) {
-              return std::make_unique<BlockAnnealer>(problem, rows, seed, chains);
+            metric.value_or(nullptr), metric_mean, threads,
+            [&](const Problem& problem, const Problem& walked) {
+              const ChainRows& walked_rows = metric ? **metric : rows;
+              return std::make_unique<BlockAnnealer>(problem, rows, walked, walked_rows, seed,
+                                                     chains);
             });
       }),
-      "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(), "metric"_a, "metric_mean"_a,
-      "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(), "proportional"_a,
-      "protect"_a.noconvert(), "solver"_a, "seed"_a, "threads"_a, "seconds"_a, "chains"_a = 0,
-      py::keep_alive<1, 2>());
+      "rows"_a, "mean"_a.noconvert(), "squared_norms"_a.noconvert(), "metric"_a,
+      "metric_mean"_a.noconvert(), "reweight"_a, "labels"_a.noconvert(), "floors"_a.noconvert(),
+      "proportional"_a, "protect"_a.noconvert(), "solver"_a, "seed"_a, "threads"_a, "seconds"_a,
+      "chains"_a = 0, py::keep_alive<1, 2>(), py::keep_alive<1, 5>());
   m.def("resample", &resample, "energies"_a, "beta_step"_a, "uniform"_a,
         "The chain that takes each chain's place.");
   m.def("walk", &walk, "machine"_a, "K"_a.noconvert(), "dots"_a.noconvert(), "mask"_a.noconvert(),

@@ -79,14 +79,15 @@ double mean(const Problem& problem) {
 
 }  // namespace
 
-BlockAnnealer::BlockAnnealer(const Problem& problem, const ChainRows& rows, std::uint64_t seed,
-                             Index chains)
+BlockAnnealer::BlockAnnealer(const Problem& problem, const ChainRows& rows, const Problem& walked,
+                             const ChainRows& walked_rows, std::uint64_t seed, Index chains)
     : problem_(problem),
       rows_(rows),
-      mean_(mean(problem)),
-      largest_(largest(problem)),
-      blocks_(problem, std::numeric_limits<double>::infinity(), kWidest),
-      population_(problem, rows, blocks_, chains > 0 ? chains : default_chains(problem)),
+      mean_(mean(walked)),
+      largest_(largest(walked)),
+      blocks_(walked, std::numeric_limits<double>::infinity(), kWidest),
+      population_(problem, rows, walked, walked_rows, blocks_,
+                  chains > 0 ? chains : default_chains(problem)),
       seed_(seed) {}
 
 Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, double target,
@@ -96,7 +97,7 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
   Random random(seed_, ++solves_);
   Mask mask = start;
   repair(problem_, problem_.quotas.bounds(m), m, mask, random);
-  population_.begin(Subset(problem_, m, std::move(mask)));
+  population_.begin(m, std::move(mask));
 
   const auto norm = [&] { return problem_.change(std::sqrt(population_.best_energy()), m); };
   const auto reached = [&] { return population_.best_energy() <= target * target; };

@@ -19,8 +19,10 @@ namespace dprune::cuda {
 
 class BlockAnnealer final : public FixedSizeSolver {
  public:
+  // walked: the same problem with the rows in the metric that the walks go by, or `problem`.
   // chains: 0 chooses.
-  BlockAnnealer(const Problem& problem, const ChainRows& rows, std::uint64_t seed, Index chains);
+  BlockAnnealer(const Problem& problem, const ChainRows& rows, const Problem& walked,
+                const ChainRows& walked_rows, std::uint64_t seed, Index chains);
 
   Solution solve(Index m, const Mask& start, const Effort& effort, double target,
                  Monitor& monitor) override;
@@ -33,7 +35,7 @@ class BlockAnnealer final : public FixedSizeSolver {
 
   const Problem& problem_;
   const ChainRows& rows_;
-  double mean_, largest_;  // squared norms of the free rows
+  double mean_, largest_;  // squared norms of the free rows, in the metric of the walk
   Blocks blocks_;
   Population population_;
   std::uint64_t seed_;

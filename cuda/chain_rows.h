@@ -48,8 +48,6 @@ class ChainRows : public Rows {
   void weighted_sum(const double* weights, double* sum) const;
   void square_columns(double* sum) const;  // sum of the squares of each column
   virtual void hashes(std::uint64_t* out) const = 0;
-
- protected:
   // sums[g] = sum of the rows order[begin[g]..begin[g + 1]], host memory; weights, in the machine's
   // memory, may be null.
   virtual void sum_rows(const Index* order, const Index* begin, Index groups, const double* weights,

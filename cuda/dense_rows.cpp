@@ -61,14 +61,19 @@ void DenseRows::loaded_add(const float* signs, Index chains, float* U) const {
 
 void DenseRows::dots(const double* v, double* out) const {
   Buffer<double> on_machine(machine(), "a vector");
-  row_sums(on_machine.write(v, S_.cols), out);
+  row_sums(on_machine.write(v, S_.cols), false, out);
 }
 
-void DenseRows::squared_norms(double* q, int /*threads*/) const { row_sums(nullptr, q); }
+void DenseRows::squared_norms(double* q, int /*threads*/) const { row_sums(nullptr, true, q); }
 
-void DenseRows::row_sums(const double* v, double* out) const {
+void DenseRows::weighted_norms(const double* w, double* q) const {
+  Buffer<double> on_machine(machine(), "a vector");
+  row_sums(on_machine.write(w, S_.cols), true, q);
+}
+
+void DenseRows::row_sums(const double* v, bool square, double* out) const {
   Buffer<double> sums(machine(), "a number for each row", S_.rows);
-  machine().run(RowSums{S_, v, sums.data()});
+  machine().run(RowSums{S_, v, square, sums.data()});
   sums.read(out, S_.rows);
 }
 

@@ -24,11 +24,16 @@ class DenseRows final : public ChainRows {
   void dots(const double* v, double* out) const override;
   void squared_norms(double* q, int threads) const override;
   void hashes(std::uint64_t* out) const override;
-
- private:
   void sum_rows(const Index* order, const Index* begin, Index groups, const double* weights,
                 bool square, double* sums) const override;
-  void row_sums(const double* v, double* out) const;
+
+  // sum_j w_j S_ij^2 of all rows.
+  void weighted_norms(const double* w, double* q) const;
+  // The block of rows that is loaded.
+  Matrix loaded() const { return {block_, S_.type, count_, S_.cols}; }
+
+ private:
+  void row_sums(const double* v, bool square, double* out) const;
 
   Matrix S_;
   mutable const void* block_ = nullptr;  // the rows loaded

@@ -92,9 +92,9 @@ void FactoredRows::dots(const double* v, double* out) const {
 void FactoredRows::squared_norms(double* q, int /*threads*/) const {
   Buffer<double> sums(machine(), "a number for each row", size());
   std::vector<double> other(static_cast<std::size_t>(size()));
-  machine().run(RowSums{b_, nullptr, sums.data()});
+  machine().run(RowSums{b_, nullptr, true, sums.data()});
   sums.read(other.data(), size());
-  machine().run(RowSums{a_, nullptr, sums.data()});
+  machine().run(RowSums{a_, nullptr, true, sums.data()});
   sums.read(q, size());
   for (Index i = 0; i < size(); ++i) q[i] *= other[i];
 }

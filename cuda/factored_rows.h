@@ -27,11 +27,10 @@ class FactoredRows final : public ChainRows {
   void dots(const double* v, double* out) const override;
   void squared_norms(double* q, int threads) const override;
   void hashes(std::uint64_t* out) const override;
-
- private:
   void sum_rows(const Index* order, const Index* begin, Index groups, const double* weights,
                 bool square, double* sums) const override;
 
+ private:
   Matrix b_, a_;
   mutable const float* block_a_ = nullptr;  // the rows loaded
   mutable const float* block_b_ = nullptr;

@@ -63,7 +63,8 @@ class OutOfMemory : public std::runtime_error {
 
 // clang-format off
 #define DPRUNE_EACH_OPERATION(X)                                                         \
-  X(Gather) X(Split) X(SumParts) X(Multiply) X(Contract) X(ContractDouble) X(Spread)     \
+  X(Gather) X(Split) X(SumParts) X(Multiply) X(ScaleColumns) X(Contract)                \
+  X(ContractDouble) X(Spread)                                                           \
   X(Widen) X(GroupSums) X(FoldSegments) X(RowSums) X(RowHashes) X(Walk) X(Measure)       \
   X(CopyChains) X(OuterRows) X(SoftmaxErrors) X(SoftmaxCurvature) X(SoftmaxCurvatureDouble)
 // clang-format on

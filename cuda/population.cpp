@@ -21,10 +21,12 @@ constexpr Index kWord = 8;
 
 }  // namespace
 
-Population::Population(const Problem& problem, const ChainRows& rows, const Blocks& blocks,
-                       Index chains)
+Population::Population(const Problem& problem, const ChainRows& rows, const Problem& walked,
+                       const ChainRows& walked_rows, const Blocks& blocks, Index chains)
     : problem_(problem),
       rows_(rows),
+      walked_(walked),
+      walked_rows_(walked_rows),
       blocks_(blocks),
       machine_(rows.machine()),
       free_(machine_, "row numbers"),
@@ -33,8 +35,10 @@ Population::Population(const Problem& problem, const ChainRows& rows, const Bloc
       mask_(machine_, "the chains' masks"),
       best_mask_(machine_, "the chains' best masks"),
       u_(machine_, "the chains' running sums"),
+      judged_(machine_, "the chains' running sums"),
       mu_(machine_, "the chains' multipliers"),
       energy_(machine_, "the chains' energies"),
+      judged_energy_(machine_, "the chains' energies"),
       best_energy_(machine_, "the chains' best energies"),
       excess_(machine_, "the chains' counts"),
       counts_(machine_, "the chains' counts"),
@@ -47,6 +51,7 @@ Population::Population(const Problem& problem, const ChainRows& rows, const Bloc
       grams_(machine_, "Gram matrices"),
       known_(static_cast<std::size_t>(blocks.count()), false),
       energies_(static_cast<std::size_t>(chains)),
+      judged_energies_(static_cast<std::size_t>(chains)),
       best_energies_(static_cast<std::size_t>(chains)),
       accepted_flips_(static_cast<std::size_t>(chains)),
       violations_(static_cast<std::size_t>(chains)) {
@@ -72,11 +77,13 @@ Population::Population(const Problem& problem, const ChainRows& rows, const Bloc
   chains_.caps = caps_.reserve(quotas.groups());
   chains_.mask = mask_.reserve(chains * stride);
   chains_.u = u_.reserve(chains * N);
+  chains_.judged = &walked == &problem ? chains_.u : judged_.reserve(chains * N);
   chains_.mu = mu_.reserve(chains * quotas.strata());
   chains_.excess = excess_.reserve(chains * quotas.strata());
   chains_.counts = counts_.reserve(chains * quotas.groups());
   chains_.violation = violation_.reserve(chains);
   chains_.energy = energy_.reserve(chains);
+  chains_.judged_energy = judged_energy_.reserve(chains);
   chains_.accepted = accepted_.reserve(chains);
   chains_.best = best_mask_.reserve(chains * stride);
   chains_.best_energy = best_energy_.reserve(chains);
@@ -88,9 +95,10 @@ Population::Population(const Problem& problem, const ChainRows& rows, const Bloc
   grams_.reserve(kept_ ? all : blocks.width() * blocks.width());
 }
 
-void Population::begin(const Subset& subset) {
+void Population::begin(Index m, Mask mask) {
   const Quotas& quotas = problem_.quotas;
-  Mask mask = subset.mask();
+  const Subset subset(walked_, m, mask);
+  if (!chains_.one_metric()) judged_.write(Subset(problem_, m, mask).sum(), chains_.width);
   mask.resize(static_cast<std::size_t>(chains_.stride), 0);
   std::vector<Index> excess(static_cast<std::size_t>(chains_.strata));
   for (Index s = 0; s < chains_.strata; ++s) excess[s] = subset.excess(s);
@@ -141,6 +149,7 @@ Population::Sweep Population::sweep(double temperature, double kappa, Random& ra
   }
   machine_.run(Measure{chains_});
   energy_.read(energies_.data(), chains_.count);
+  judged_energy_.read(judged_energies_.data(), chains_.count);
   best_energy_.read(best_energies_.data(), chains_.count);
   accepted_.read(accepted_flips_.data(), chains_.count);
   violation_.read(violations_.data(), chains_.count);
@@ -152,27 +161,30 @@ Population::Sweep Population::sweep(double temperature, double kappa, Random& ra
 void Population::visit(Index block, double temperature, std::uint64_t draw) {
   const Index* row = free_.data() + (blocks_.rows(block) - blocks_.rows(0));
   const Index size = blocks_.size(block);
-  rows_.load(row, size, blocks_.rows(block)[0], consecutive_[block]);
+  const Index first = blocks_.rows(block)[0];
+  walked_rows_.load(row, size, first, consecutive_[block]);
   const float* K = gram(block);
-  rows_.loaded_dots(chains_.u, chains_.count, dots_.data());
+  walked_rows_.loaded_dots(chains_.u, chains_.count, dots_.data());
   machine_.run(
       Walk{chains_, row, size, K, dots_.data(), flips_.data(), static_cast<float>(temperature),
            kappa_, static_cast<double>(size) / static_cast<double>(blocks_.free_rows()), kPasses,
            static_cast<Index>(std::ceil(kFlipsPerVisit * static_cast<double>(size))), draw});
-  rows_.loaded_add(flips_.data(), chains_.count, chains_.u);
+  walked_rows_.loaded_add(flips_.data(), chains_.count, chains_.u);
+  if (chains_.one_metric()) return;
+  rows_.load(row, size, first, consecutive_[block]);
+  rows_.loaded_add(flips_.data(), chains_.count, chains_.judged);
 }
 
 const float* Population::gram(Index block) {
   float* K = grams_.data() + (kept_ ? block * blocks_.width() * blocks_.width() : 0);
   if (kept_ && known_[block]) return K;
   known_[block] = true;
-  rows_.loaded_gram(K);
+  walked_rows_.loaded_gram(K);
   return K;
 }
 
 // A chain off target is worth what the penalty says.
-std::vector<double> Population::penalised() const {
-  std::vector<double> energies = energies_;
+std::vector<double> Population::penalised(std::vector<double> energies) const {
   for (std::size_t c = 0; c < energies.size(); ++c) {
     energies[c] += kappa_ * static_cast<double>(violations_[c]);
   }
@@ -181,7 +193,7 @@ std::vector<double> Population::penalised() const {
 
 void Population::resample(double beta_step, Random& random) {
   const auto parents =
-      cuda::resample(penalised(), beta_step, static_cast<double>(random.uniform()));
+      cuda::resample(penalised(energies_), beta_step, static_cast<double>(random.uniform()));
   machine_.run(CopyChains{chains_, parents_.write(parents.data(), chains_.count)});
 }
 
@@ -195,7 +207,7 @@ Mask Population::best() const {
 }
 
 Mask Population::last() const {
-  const auto energies = penalised();
+  const auto energies = penalised(judged_energies_);
   const auto chain = std::min_element(energies.begin(), energies.end());
   return mask_of(chains_.mask, chain - energies.begin());
 }

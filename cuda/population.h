@@ -3,7 +3,9 @@
 //
 // A block of rows is loaded once for all chains: its Gram matrix is computed at the first visit and
 // kept where memory allows, dots and net flips are one matrix product each (chain_rows.h), and
-// between them every chain walks over the block (walk.h).
+// between them every chain walks over the block (walk.h). Where the walk goes by another metric
+// than the problem's (python/dprune/metric.py), the chains' sums are kept in both: those of the
+// problem tell at the end of a sweep which subset is the best one.
 #pragma once
 
 #include <functional>
@@ -18,13 +20,15 @@ namespace dprune::cuda {
 
 class Population {
  public:
-  // blocks: the free rows in blocks; its own Gram matrices are not used.
-  Population(const Problem& problem, const ChainRows& rows, const Blocks& blocks, Index chains);
+  // walked: the problem in the metric of the walk, or `problem`, and its rows. blocks: its free
+  // rows in blocks; their own Gram matrices are not used.
+  Population(const Problem& problem, const ChainRows& rows, const Problem& walked,
+             const ChainRows& walked_rows, const Blocks& blocks, Index chains);
 
   Index chains() const { return chains_.count; }
 
-  // Puts all chains at one subset.
-  void begin(const Subset& subset);
+  // Puts all chains at one subset of target size m.
+  void begin(Index m, Mask mask);
 
   struct Sweep {
     Index rows = 0;              // visited by each chain
@@ -37,20 +41,22 @@ class Population {
   // After the inverse temperature has grown by this much.
   void resample(double beta_step, Random& random);
 
-  // Of the best subset on target that any chain has met, as the walks count it.
+  // Of the best subset on target that any chain has met.
   double best_energy() const;
   Mask best() const;
   // Of the chain that ended lowest, penalty included, on target or not.
   Mask last() const;
 
  private:
-  std::vector<double> penalised() const;
+  std::vector<double> penalised(std::vector<double> energies) const;
   Mask mask_of(const std::uint8_t* masks, Index chain) const;
   void visit(Index block, double temperature, std::uint64_t draw);
   const float* gram(Index block);
 
   const Problem& problem_;
   const ChainRows& rows_;
+  const Problem& walked_;
+  const ChainRows& walked_rows_;
   const Blocks& blocks_;
   Machine& machine_;
   double kappa_ = 0.0;  // of the last sweep
@@ -59,8 +65,8 @@ class Population {
   std::vector<bool> consecutive_;
   Buffer<Index> labels_, caps_;
   Buffer<std::uint8_t> mask_, best_mask_;
-  Buffer<float> u_;
-  Buffer<double> mu_, energy_, best_energy_;
+  Buffer<float> u_, judged_;
+  Buffer<double> mu_, energy_, judged_energy_, best_energy_;
   Buffer<Index> excess_, counts_, violation_, accepted_, parents_;
   Buffer<float> dots_, flips_;
   bool kept_;  // memory suffices for all Gram matrices
@@ -69,7 +75,7 @@ class Population {
   Chains chains_;
 
   // On the host, as of the last sweep.
-  std::vector<double> energies_, best_energies_;
+  std::vector<double> energies_, judged_energies_, best_energies_;
   std::vector<Index> accepted_flips_, violations_;
 };
 

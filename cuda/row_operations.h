@@ -138,6 +138,37 @@ struct Multiply {
   }
 };
 
+// out[a][j] = scale[j] S[a][j], or that added to it. A team a row.
+struct ScaleColumns {
+  Matrix S;
+  const float* scale;
+  bool add;
+  float* out;
+
+  Index teams() const { return S.rows; }
+  std::size_t scratch() const { return 0; }
+
+  template <class Team>
+  DPRUNE_HD void operator()(const Team& team, Index a) const {
+    if (S.type == Type::kBfloat16) {
+      row<Bfloat16>(team, a);
+    } else {
+      row<float>(team, a);
+    }
+  }
+
+ private:
+  template <class T, class Team>
+  DPRUNE_HD void row(const Team& team, Index a) const {
+    const T* from = static_cast<const T*>(S.data) + a * S.cols;
+    float* to = out + a * S.cols;
+    for (Index j = team.lane(); j < S.cols; j += team.lanes()) {
+      const float x = scale[j] * to_float(from[j]);
+      to[j] = add ? to[j] + x : x;
+    }
+  }
+};
+
 // R[c][i] = sum_p P[c][p][i] b[i][p]: the inner products of factored rows b_i (x) a_i with U_c,
 // from P = U a^T. A team for each c and chunk of rows.
 template <class T>
@@ -255,10 +286,11 @@ struct FoldSegments {
   }
 };
 
-// out[i] = ||S_i||^2, or <S_i, v>, in float64. A team a row.
+// out[i] = sum_j v_j S_ij, or sum_j v_j S_ij^2 with squares, in float64; no v: ones. A team a row.
 struct RowSums {
   Matrix S;
   const double* v;  // or null
+  bool square;
   double* out;
 
   Index teams() const { return S.rows; }
@@ -277,7 +309,7 @@ struct RowSums {
     double total = 0.0;
     for (Index j = team.lane(); j < S.cols; j += team.lanes()) {
       const double x = static_cast<double>(to_float(from[j]));
-      total += x * (v ? v[j] : x);
+      total += (square ? x * x : x) * (v ? v[j] : 1.0);
     }
     return team.sum(total);
   }

@@ -29,17 +29,20 @@ struct Chains {
   const Index* caps;    // most removed of each group, where not proportional
 
   std::uint8_t* mask;  // 1: removed
-  float* u;            // sum_W S_i - c m Sbar
+  float* u;            // sum_W S_i - c m Sbar, in the metric of the walk
+  float* judged;       // the same in that of the problem; u itself where they are one
   double* mu;          // multiplier of each stratum's excess, in units of the temperature
   Index* excess;       // removed beyond the target, by stratum
   Index* counts;       // removed, by group
   Index* violation;    // sum of squared excesses
   double* energy;      // ||u||^2
-  Index* accepted;     // flips since the last Measure
+  double* judged_energy;
+  Index* accepted;  // flips since the last Measure
 
-  std::uint8_t* best;  // of the best subset on target: mask and energy
+  std::uint8_t* best;  // of the best subset on target: mask and energy, as judged
   double* best_energy;
 
+  DPRUNE_HD bool one_metric() const { return judged == u; }
   DPRUNE_HD Index stratum(Index i) const { return proportional ? labels[i] : 0; }
 };
 
@@ -178,8 +181,10 @@ struct Walk {
     for (Index s = team.lane(); s < chains.strata; s += team.lanes()) {
       mu[s] += share * kappa / heat * static_cast<double>(excess[s]);
     }
-    // A better subset on target is kept, small gains only at the end of a sweep (Measure).
-    if (chains.violation[chain] == 0 && chains.energy[chain] < 0.999 * chains.best_energy[chain]) {
+    // A better subset on target is kept, small gains only at the end of a sweep (Measure), and so
+    // all where the walk does not know what they are worth.
+    if (chains.one_metric() && chains.violation[chain] == 0 &&
+        chains.energy[chain] < 0.999 * chains.best_energy[chain]) {
       team.sync();
       copy_words(team, mask, chains.best + chain * chains.stride, chains.stride);
       if (leader) chains.best_energy[chain] = energy;
@@ -210,22 +215,30 @@ struct Measure {
 
   template <class Team>
   DPRUNE_HD void operator()(const Team& team, Index chain) const {
-    const float* u = chains.u + chain * chains.width;
-    double energy = 0.0;
-    for (Index j = team.lane(); j < chains.width; j += team.lanes()) {
-      energy += static_cast<double>(u[j]) * static_cast<double>(u[j]);
-    }
-    energy = team.sum(energy);
-    const bool better = chains.violation[chain] == 0 && energy < chains.best_energy[chain];
+    const double energy = squared_norm(team, chains.u, chain);
+    const double judged = chains.one_metric() ? energy : squared_norm(team, chains.judged, chain);
+    const bool better = chains.violation[chain] == 0 && judged < chains.best_energy[chain];
     team.sync();
     if (team.lane() == 0) {
       chains.energy[chain] = energy;
-      if (better) chains.best_energy[chain] = energy;
+      chains.judged_energy[chain] = judged;
+      if (better) chains.best_energy[chain] = judged;
     }
     if (better) {
       copy_words(team, chains.mask + chain * chains.stride, chains.best + chain * chains.stride,
                  chains.stride);
     }
+  }
+
+ private:
+  template <class Team>
+  DPRUNE_HD double squared_norm(const Team& team, const float* sums, Index chain) const {
+    const float* u = sums + chain * chains.width;
+    double total = 0.0;
+    for (Index j = team.lane(); j < chains.width; j += team.lanes()) {
+      total += static_cast<double>(u[j]) * static_cast<double>(u[j]);
+    }
+    return team.sum(total);
   }
 };
 
@@ -248,6 +261,7 @@ struct CopyChains {
       copy_entries(team, array + from * count, array + to * count, count);
     };
     copy(chains.u, chains.width);
+    if (!chains.one_metric()) copy(chains.judged, chains.width);
     copy(chains.mu, chains.strata);
     copy(chains.excess, chains.strata);
     copy(chains.counts, chains.groups);

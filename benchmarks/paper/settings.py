@@ -69,9 +69,7 @@ _GLYPHS = Setting(
     "glyphs",
     replace(
         _SMALL,
-        methods=METHODS,
-        ratios=(0.5, 0.7, 0.85, 0.95),
-        seeds=3,
+        ratios=(0.3, 0.5, 0.7, 0.85, 0.95),
         sources=2,
         choice_runs=1,  # a hold-out of 800 is judge enough
         recipe=train.Recipe(epochs=15, batch=64, least_steps=1000),

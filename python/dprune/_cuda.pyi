@@ -7,7 +7,7 @@ import numpy
 import numpy.typing
 import typing
 import typing_extensions
-__all__: list[str] = ['ChainRows', 'DenseRows', 'Device', 'DeviceMachine', 'FactoredRows', 'HostMachine', 'Machine', 'Memory', 'Solver', 'devices', 'exponentials', 'outer_rows', 'product', 'resample', 'softmax_curvature', 'softmax_errors', 'walk']
+__all__: list[str] = ['ChainRows', 'DenseRows', 'Device', 'DeviceMachine', 'FactoredRows', 'HostMachine', 'Machine', 'Memory', 'ScaledRows', 'Solver', 'devices', 'exponentials', 'outer_rows', 'product', 'resample', 'softmax_curvature', 'softmax_errors', 'walk']
 class Device:
     """
     One CUDA device.
@@ -126,11 +126,17 @@ class FactoredRows(ChainRows):
     """
     def __init__(self, machine: Machine, b: typing.SupportsInt | typing.SupportsIndex, a: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, k: typing.SupportsInt | typing.SupportsIndex, d: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
+class ScaledRows(ChainRows):
+    """
+    The rows of a dense store, columns scaled.
+    """
+    def __init__(self, rows: DenseRows, scale: numpy.typing.NDArray[numpy.float32]) -> None:
+        ...
 class Solver:
     """
     A problem and the solver that works on it.
     """
-    def __init__(self, rows: ChainRows, mean: numpy.typing.NDArray[numpy.float64], squared_norms: numpy.typing.NDArray[numpy.float64], metric: None, metric_mean: None, reweight: typing.SupportsFloat | typing.SupportsIndex, labels: numpy.typing.NDArray[numpy.int64], floors: numpy.typing.NDArray[numpy.int64], proportional: bool, protect: numpy.typing.NDArray[numpy.uint8], solver: str, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, seconds: typing.SupportsFloat | typing.SupportsIndex, chains: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+    def __init__(self, rows: ChainRows, mean: numpy.typing.NDArray[numpy.float64], squared_norms: numpy.typing.NDArray[numpy.float64], metric: ChainRows | None, metric_mean: numpy.typing.NDArray[numpy.float64] | None, reweight: typing.SupportsFloat | typing.SupportsIndex, labels: numpy.typing.NDArray[numpy.int64], floors: numpy.typing.NDArray[numpy.int64], proportional: bool, protect: numpy.typing.NDArray[numpy.uint8], solver: str, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, seconds: typing.SupportsFloat | typing.SupportsIndex, chains: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
         ...
     def solve(self, m: typing.SupportsInt | typing.SupportsIndex | None, ceiling: typing.SupportsInt | typing.SupportsIndex, eps: typing.SupportsFloat | typing.SupportsIndex, sweeps: typing.SupportsInt | typing.SupportsIndex, time_limit: typing.SupportsFloat | typing.SupportsIndex, start: numpy.typing.NDArray[numpy.uint8] | None = None, callback: collections.abc.Callable[[float, int, float, int], bool] | None = None) -> dict:
         """

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dprune import _cuda
 from dprune.backend import is_cuda
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     import torch
 
 _DTYPES = ("float32", "bfloat16")
+# Share of the free memory that turned rows may take; numbers converted to float32 at once.
+_TURNED_SHARE = 0.5
+_NUMBERS = 1 << 28
 
 
 def machine_of(x: Any) -> _cuda.Machine:
@@ -43,28 +47,37 @@ class DeviceSource(Source):
 
     Parameters
     ----------
+    machine : _cuda.Machine
     store : _cuda.ChainRows
+    parts : tuple
+        The matrix, or the factors, as given: tensors on the device, or host arrays.
     dtype : str
-    device : str
     head : LastLayer or None
     threads : int
     memory : list
-        What has to live as long as the store: tensors, copies of arrays.
+        What has to live as long as the store: copies of arrays.
     """
 
     solver = _cuda.Solver
+    # At a guess, a tenth of what data-centre GPUs do.
+    reading = 1e11
+    multiplying = 2e12
 
     def __init__(
         self,
+        machine: _cuda.Machine,
         store: _cuda.ChainRows,
+        parts: tuple[Any, ...],
         dtype: str,
-        device: str,
         head: LastLayer | None,
         threads: int,
         memory: list[Any],
     ) -> None:
         self.dtype = dtype
-        self.device = device
+        self.device = str(parts[0].device) if is_cuda(parts[0]) else "cuda"
+        self.factored = len(parts) == 2
+        self._machine = machine
+        self._given = parts
         self._rows = store
         self._memory = memory
         super().__init__(store, store.squared_norms(), head, threads)
@@ -82,6 +95,43 @@ class DeviceSource(Source):
     def mean_square_columns(self) -> Float64:
         """Mean square of each column, (N,) float64."""
         return np.asarray(self._rows.square_columns() / self.n)
+
+    @property
+    def may_turn(self) -> bool:  # type: ignore[override]
+        """Whether the device's memory suffices."""
+        numbers = self.n * sum(part.shape[1] for part in self._given)
+        return bool(4 * numbers <= _TURNED_SHARE * self._machine.free_bytes)
+
+    def take(self, rows: Any) -> tuple[Any, ...]:
+        """Some rows in float32, or their factors: tensors where S is one."""
+        some = (part[rows] for part in self._given)
+        return tuple(x.float() if is_cuda(x) else np.asarray(x, dtype=np.float32) for x in some)
+
+    def turned(self, *matrices: npt.NDArray[np.float32]) -> _cuda.ChainRows:
+        """A store of the rows times a matrix, or of their factors times one each."""
+        if matrices[0].ndim == 1:
+            assert isinstance(self._rows, _cuda.DenseRows)
+            return _cuda.ScaledRows(self._rows, matrices[0])
+        products = [
+            _times(self._machine, part, matrix)
+            for part, matrix in zip(self._given, matrices, strict=True)
+        ]
+        self._memory += [memory for _, memory in products]
+        if not self.factored:
+            return _cuda.DenseRows(self._machine, products[0][0], self.n, self.width, "float32")
+        b, a = matrices
+        return _cuda.FactoredRows(
+            self._machine, products[0][0], products[1][0], self.n, len(b), len(a)
+        )
+
+    def eigh(self, matrix: Float64) -> tuple[Float64, Float64]:
+        """Eigenvalues, ascending, and vectors of a symmetric matrix."""
+        if not is_cuda(self._given[0]):
+            return super().eigh(matrix)
+        import torch
+
+        values, vectors = torch.linalg.eigh(torch.from_numpy(matrix).to(self.device))
+        return values.cpu().numpy(), vectors.cpu().numpy()
 
     def fingerprint(self) -> str:
         """SHA-256 of the data set where the rows carry a head, else of hashes of the rows."""
@@ -112,7 +162,7 @@ def device_source(S: Any, head: LastLayer | None, threads: int) -> DeviceSource:
         n, k = S.b.shape
         factored = _cuda.FactoredRows(machine, b[0], a[0], n, k, S.a.shape[1])
         return DeviceSource(
-            factored, "float32 factors", _device(S.b), head, threads, [S, b[1], a[1]]
+            machine, factored, (S.b, S.a), "float32 factors", head, threads, [b[1], a[1]]
         )
     numbers = S.bits if isinstance(S, BFloat16Rows) else S
     if not is_cuda(S):
@@ -127,7 +177,7 @@ def device_source(S: Any, head: LastLayer | None, threads: int) -> DeviceSource:
     machine = machine_of(S)
     address, memory = _placed(machine, numbers)
     dense = _cuda.DenseRows(machine, address, numbers.shape[0], numbers.shape[1], dtype)
-    return DeviceSource(dense, dtype, _device(S), head, threads, [memory])
+    return DeviceSource(machine, dense, (S,), dtype, head, threads, [memory])
 
 
 def last_layer_gradients(
@@ -223,5 +273,28 @@ def _placed(machine: _cuda.Machine, x: Any) -> tuple[int, Any]:
     return memory.address, memory
 
 
-def _device(x: Any) -> str:
-    return str(x.device) if is_cuda(x) else "cuda"
+def _times(machine: _cuda.Machine, x: Any, matrix: npt.NDArray[np.float32]) -> tuple[int, Any]:
+    """``x`` times a matrix in float32: its address in the device's memory, what keeps it alive."""
+    if not is_cuda(x):
+        return _placed(machine, np.asarray(x, dtype=np.float32) @ matrix)
+    import torch
+
+    right = torch.from_numpy(matrix).to(x.device)
+    out = torch.empty((len(x), right.shape[1]), dtype=torch.float32, device=x.device)
+    step = max(1, _NUMBERS // x.shape[1])
+    for start in range(0, len(x), step):
+        block = x[start : start + step].float()
+        # Not torch's product, which a training script may have set to TF32.
+        _cuda.product(
+            machine,
+            "float32",
+            False,
+            False,
+            len(block),
+            right.shape[1],
+            right.shape[0],
+            block.data_ptr(),
+            right.data_ptr(),
+            out[start:].data_ptr(),
+        )
+    return out.data_ptr(), out

@@ -18,14 +18,14 @@ directions than their small ones: there no metric helps, whichever rows it is ta
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from dprune import _core
+from dprune.backend import to_host
 from dprune.curvature import Float64
-from dprune.sources import FactoredSource, MatrixSource, Source
+from dprune.sources import Source
 
 # Problems of fewer rows are solved well as they are.
 _LEAST_ROWS = 512
@@ -42,10 +42,8 @@ _HALVES = 2048
 _ALIKE = 0.97
 # The metric must promise this factor on ||u||^2.
 _WORTH = 0.9
-# Widest rows that are rotated; operations and numbers a second to count on.
+# Widest rows that are rotated.
 _WIDEST = 4096
-_SPEED = 2e10
-_READING = 2e9
 # Share of a time limit that setting up the metric may take.
 _SHARE = 0.15
 # Eigenvalues below this share of the largest count as this share.
@@ -55,7 +53,7 @@ _FLOOR = 1e-8
 class Metric(NamedTuple):
     """Rows in the metric of the walk; without a store, those of the problem themselves."""
 
-    store: _core.Rows | None
+    store: Any  # _core.Rows, or its twin in _cuda
     mean: Float64 | None  # of those rows
     kind: str  # "euclidean", "scaled", "rotated" or "factored"
 
@@ -77,25 +75,24 @@ def metric(source: Source, mean: Float64, seconds: float) -> Metric:
     Returns
     -------
     Metric
-        Euclidean where another one would not pay, and for rows on a GPU.
+        Euclidean where another one would not pay.
     """
-    if source.n < _LEAST_ROWS or source.device != "cpu":
+    if source.n < _LEAST_ROWS:
         return EUCLIDEAN
     if _uneven(source) and not _same_directions(source):
         return EUCLIDEAN
-    if isinstance(source, FactoredSource):
-        b, a = source.factors
-        roots = [_fourth_root(_second_moment(factor)) for factor in (b, a)]
-        if roots[0].gain * roots[1].gain > _WORTH:
+    if source.factored:
+        if not source.may_turn:
             return EUCLIDEAN
-        store = _core.FactoredRows(b @ roots[0].matrix, a @ roots[1].matrix)
-        middle = roots[0].matrix.T @ mean.reshape(b.shape[1], -1) @ roots[1].matrix
-        return Metric(store, middle.ravel(), "factored")
-    assert isinstance(source, MatrixSource)
+        b, a = (_fourth_root(source, factor) for factor in source.take(slice(None)))
+        if b.gain * a.gain > _WORTH:
+            return EUCLIDEAN
+        middle = b.matrix.T @ mean.reshape(len(b.matrix), -1) @ a.matrix
+        return Metric(source.turned(b.matrix, a.matrix), middle.ravel(), "factored")
     n, width = source.n, source.width
-    if n * width / _READING > _SHARE * seconds:
+    if n * width / source.reading > _SHARE * seconds:
         return EUCLIDEAN
-    some = _centred(source.take(_spread(n, _SAMPLE)))
+    some = _centred(to_host(source.take(_spread(n, _SAMPLE))[0]))
     spread = np.einsum("ij,ij->j", some, some, dtype=np.float64) / len(some)
     products = some @ some.T
     np.fill_diagonal(products, 0.0)
@@ -106,18 +103,16 @@ def metric(source: Source, mean: Float64, seconds: float) -> Metric:
         if spread.max() == 0.0 or _gain(s) > _WORTH:
             return EUCLIDEAN
         scale = _unit(s**-0.5)
-        return Metric(_core.ScaledRows(source.store, scale), mean * scale, "scaled")
+        return Metric(source.turned(scale), mean * scale, "scaled")
     rows = min(n, max(_LEAST_FOR_C, _ROWS_PER_COLUMN * width))
     operations = 2.0 * width**2 * (n + rows + 5.0 * width)
-    if source.mapped or width > _WIDEST or operations / _SPEED > _SHARE * seconds:
+    slow = operations / source.multiplying > _SHARE * seconds
+    if not source.may_turn or width > _WIDEST or slow:
         return EUCLIDEAN
-    root = _fourth_root(_second_moment(_centred(source.take(_spread(n, rows)))))
+    root = _fourth_root(source, _centred(source.take(_spread(n, rows))[0]))
     if root.gain > _WORTH:
         return EUCLIDEAN
-    turned = np.empty((n, width), dtype=np.float32)
-    for part, block in source.float32_parts():
-        np.matmul(block, root.matrix, out=turned[part])
-    return Metric(_core.DenseRows(turned, False), mean @ root.matrix, "rotated")
+    return Metric(source.turned(root.matrix), mean @ root.matrix, "rotated")
 
 
 def _uneven(source: Source) -> bool:
@@ -129,14 +124,9 @@ def _same_directions(source: Source) -> bool:
     """Whether large and small rows, at unit length, have like mean squares of their columns."""
     rows = _spread(source.n, _HALVES)
     order = np.argsort(source.squared_norms[rows], kind="stable")
-    if isinstance(source, FactoredSource):
-        parts = [factor[rows] for factor in source.factors]
-    else:
-        assert isinstance(source, MatrixSource)
-        parts = [source.take(rows)]
     overlap = 1.0
-    for part in parts:
-        squares = np.square(part, dtype=np.float64)[order]
+    for part in source.take(rows):
+        squares = np.square(to_host(part), dtype=np.float64)[order]
         lengths = squares.sum(axis=1, keepdims=True)
         squares /= np.where(lengths > 0.0, lengths, 1.0)
         small, large = (half.mean(axis=0) for half in np.array_split(squares, 2))
@@ -149,8 +139,9 @@ class _Root(NamedTuple):
     gain: float  # what the metric promises on ||u||^2, a factor
 
 
-def _fourth_root(moment: Float64) -> _Root:
-    values, vectors = np.linalg.eigh(moment)
+def _fourth_root(source: Source, rows: Any) -> _Root:
+    moment = np.asarray(to_host(rows.T @ rows), dtype=np.float64) / len(rows)
+    values, vectors = source.eigh(moment)
     if values[-1] <= 0.0:  # no spread at all: nothing to gain
         return _Root(np.eye(len(moment), dtype=np.float32), 1.0)
     s = np.sqrt(np.maximum(values, _FLOOR * values[-1]))
@@ -165,12 +156,8 @@ def _unit(scale: Float64) -> npt.NDArray[np.float32]:
     return np.asarray(scale / scale.min(), dtype=np.float32)
 
 
-def _second_moment(rows: npt.NDArray[np.float32]) -> Float64:
-    return np.asarray(rows.T @ rows, dtype=np.float64) / len(rows)
-
-
-def _centred(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.asarray(rows - rows.mean(axis=0), dtype=np.float32)
+def _centred(rows: Any) -> Any:
+    return rows - rows.mean(axis=0)
 
 
 def _spread(n: int, count: int) -> npt.NDArray[np.int64]:

@@ -50,11 +50,20 @@ class Source(ABC):
         Of the rows as given.
     working_copy : bool
         Whether the solver works on a float32 copy.
+    factored : bool
+    may_turn : bool
+        Whether there is room for a float32 copy of the rows, or factors, turned.
+    reading, multiplying : float
+        Numbers and operations a second to count on.
     """
 
     dtype: str
     device = "cpu"
     working_copy = False
+    factored = False
+    may_turn = True
+    reading = 2e9
+    multiplying = 2e10
     solver: ClassVar[type[Any]] = _core.Solver
 
     def __init__(
@@ -97,6 +106,23 @@ class Source(ABC):
         """Mean square of each column, (N,) float64."""
         ...
 
+    @abstractmethod
+    def take(self, rows: Any) -> tuple[Any, ...]:
+        """Some rows in float32, where the solver runs: one matrix, or the two factors."""
+        ...
+
+    @abstractmethod
+    def turned(self, *matrices: npt.NDArray[np.float32]) -> Any:
+        """A store of the rows times an (N, N) matrix, or of their factors times one each.
+
+        A vector of N stands for a diagonal matrix; the rows are not copied then.
+        """
+        ...
+
+    def eigh(self, matrix: Float64) -> tuple[Float64, Float64]:
+        """Eigenvalues, ascending, and vectors of a symmetric matrix."""
+        return np.linalg.eigh(matrix)
+
     def fingerprint(self) -> str:
         """SHA-256 of the data set where the rows carry a head, else of the matrix."""
         if self.head is not None:
@@ -129,19 +155,24 @@ class MatrixSource(Source):
         super().__init__(store, store.squared_norms(threads), head, threads)
 
     @property
-    def mapped(self) -> bool:
-        """Whether the rows lie in a file."""
+    def may_turn(self) -> bool:  # type: ignore[override]
+        """Rows in a file may not fit into memory."""
         S = self._original
-        return is_mapped(S.bits if isinstance(S, BFloat16Rows) else S)
+        return not is_mapped(S.bits if isinstance(S, BFloat16Rows) else S)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Some of the rows, (len(rows), N) float32."""
-        return np.asarray(self._original[rows], dtype=np.float32)
+    def take(self, rows: Any) -> tuple[Any, ...]:
+        """Some of the rows, (count, N) float32."""
+        return (np.ascontiguousarray(self._original[rows], dtype=np.float32),)
 
-    def float32_parts(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-        """All rows, piece by piece."""
+    def turned(self, *matrices: npt.NDArray[np.float32]) -> _core.Rows:
+        """A store of the rows times a matrix."""
+        (matrix,) = matrices
+        if matrix.ndim == 1:
+            return _core.ScaledRows(self.store, matrix)
+        out = np.empty((self.n, self.width), dtype=np.float32)
         for rows in self._slices():
-            yield rows, np.ascontiguousarray(self._original[rows], dtype=np.float32)
+            np.matmul(self.take(rows)[0], matrix, out=out[rows])
+        return _core.DenseRows(out, False)
 
     def dots(self, v: Float64) -> Float64:
         """Inner products of all rows with v, (n,) float64."""
@@ -209,12 +240,21 @@ class FactoredSource(Source):
     """Rows kept as factors."""
 
     dtype = "float32 factors"
+    factored = True
 
     def __init__(self, S: FactoredRows, head: LastLayer | None, threads: int) -> None:
         self._factors = S
-        self.factors = S.b, S.a
         store = _core.FactoredRows(S.b, S.a)
         super().__init__(store, store.squared_norms(threads), head, threads)
+
+    def take(self, rows: Any) -> tuple[Any, ...]:
+        """The factors of some rows."""
+        return self._factors.b[rows], self._factors.a[rows]
+
+    def turned(self, *matrices: npt.NDArray[np.float32]) -> _core.Rows:
+        """A store of the factors times one matrix each."""
+        b, a = (f @ matrix for f, matrix in zip(self.take(slice(None)), matrices, strict=True))
+        return _core.FactoredRows(b, a)
 
     def dots(self, v: Float64) -> Float64:
         """Inner products of all rows with v, (n,) float64: ``b_i^T V a_i``."""

@@ -23,4 +23,4 @@ def test_dry_run(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [json.loads(line) for line in (tmp_path / "gpu.jsonl").read_text().splitlines()]
     assert [line["section"] for line in lines][:3] == ["device", "kernels", "products"]
-    assert len(lines) == 10
+    assert len(lines) == 11

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import dprune
-from dprune import _cuda, backend, factored, gpu, gradients, sources
+from dprune import _cuda, backend, factored, gpu, gradients, solve, sources
+from dprune.metric import EUCLIDEAN
 
 torch = pytest.importorskip("torch")
 
@@ -99,6 +100,56 @@ def test_prune_factored(place):
     assert r.norm == pytest.approx(certify(dense, r, 0.0)[0], rel=1e-5)
     assert r.norm < 0.3 * r.random_norm
     assert rows[np.array([3, 4])].shape == (2, 15)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("scaled", "tensor"),
+        ("scaled bfloat16", "tensor"),
+        ("rotated", "tensor"),
+        ("rotated", "array"),
+        ("factored", "tensor"),
+        ("factored", "array"),
+    ],
+)
+def test_walks_in_the_metric_of_the_cpu(place, monkeypatch, kind, given):
+    """The norm of the answer is the rows' own, whatever the walk went by, and as low."""
+    n, width = 600, 60
+    spectrum = (1 / np.arange(1, width + 1)).astype("f")
+    if kind == "factored":
+        rows = dprune.FactoredRows(matrix(n, 8) * spectrum[:8], matrix(n, 20, 1) * spectrum[:20])
+        on_device = dprune.FactoredRows(place(rows.b), place(rows.a))
+    else:
+        rows = matrix(n, width) * spectrum
+        if kind == "rotated":
+            rows = np.ascontiguousarray(rows @ np.linalg.qr(matrix(width, width, 1))[0])
+        on_device = place(rows)
+        if kind == "scaled bfloat16":
+            rows, on_device = dprune.BFloat16Rows.rounded(rows), on_device.bfloat16()
+    keywords = {"m": 250, "sweeps": 60}
+    cpu = dprune.prune(rows, **keywords)
+    S = on_device if given == "tensor" else rows
+    r = dprune.prune(S, **keywords, device="cuda")
+    assert r.settings["metric"] == cpu.settings["metric"] == kind.split()[0]
+    assert r.norm == pytest.approx(certify(np.asarray(rows), r, 0.0)[0], rel=1e-5)
+    assert r.norm < 1.2 * cpu.norm
+    # What the walks met was judged on the way, not only where they ended.
+    assert r.trace["norm"][r.trace["sweep"] <= 50].min() < 1.5 * r.norm
+    monkeypatch.setattr(solve, "metric", lambda *_: EUCLIDEAN)
+    plain = dprune.prune(S, **keywords, device="cuda")
+    assert plain.settings["metric"] == "euclidean"
+    assert r.norm < 0.8 * plain.norm
+
+
+def test_rows_are_not_turned_without_the_memory_for_it(place, monkeypatch):
+    S = matrix(600, 60) / np.arange(1, 61, dtype="f") @ np.linalg.qr(matrix(60, 60, 1))[0]
+    monkeypatch.setattr(gpu, "_TURNED_SHARE", 0.0)
+    r = dprune.prune(place(np.ascontiguousarray(S)), m=250, sweeps=5)
+    assert r.settings["metric"] == "euclidean"
+    b, a = (matrix(600, k) / np.arange(1, k + 1, dtype="f") for k in (8, 20))
+    r = dprune.prune(dprune.FactoredRows(place(b), place(a)), m=250, sweeps=5)
+    assert r.settings["metric"] == "euclidean"
 
 
 def test_prune_with_device_cuda_copies_arrays(place):

@@ -23,14 +23,19 @@ class Store:
             return
         S = rng.standard_normal((n, width)).astype(np.float32)
         stored = S
-        if kind == "bfloat16":
+        dtype = kind.removeprefix("scaled ")
+        if dtype == "bfloat16":
             stored, S = to_bfloat16(S)
         self.memory = _cuda.Memory(machine, stored)
-        self.rows = _cuda.DenseRows(machine, self.memory.address, n, width, kind)
+        self.rows = _cuda.DenseRows(machine, self.memory.address, n, width, dtype)
         self.S = S.astype(np.float64)
+        if kind != dtype:
+            scale = rng.uniform(0.1, 2.0, width).astype(np.float32)
+            self.rows = _cuda.ScaledRows(self.rows, scale)
+            self.S *= scale
 
 
-@pytest.fixture(params=["float32", "bfloat16", "factored"])
+@pytest.fixture(params=["float32", "bfloat16", "factored", "scaled float32", "scaled bfloat16"])
 def kind(request):
     return request.param
 
