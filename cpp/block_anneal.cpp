@@ -34,17 +34,9 @@ constexpr double kFrozen = 3e-4;
 // short it falls faster, to be where the smaller rows are expected to freeze when it is used up.
 constexpr double kRange = 1e-10;
 constexpr double kQuickShare = 0.4;
-constexpr double kSmallerRows = 0.1;
-constexpr double kFreezing = 1.0 / 40.0;
 // At temperature T the rows not yet frozen hold about T/2 of ||u||^2 in each dimension: below this
 // share of what the frozen ones have left over, nothing more is to be had.
 constexpr double kNegligible = 0.001;
-// Where the squared norms of all but the smallest rows are within this factor, there is nothing to
-// look for: the fall goes from one to the other multiple of the freezing temperature expected. So
-// it does where the budget does not allow looking.
-constexpr double kAlike = 16.0;
-constexpr double kFrom = 2.5;
-constexpr double kTo = 0.6;
 // Above this multiple of that temperature the smaller rows do not take part yet (cooling.h), and a
 // standstill of the others says nothing.
 constexpr double kInPlay = 800.0;
@@ -83,39 +75,6 @@ struct Conditions {
   double temperature;
   double stiffness;
 };
-
-double largest(const Problem& problem) {
-  double q = 0.0;
-  for (Index i = 0; i < problem.size(); ++i) {
-    if (!problem.protect[i]) q = std::max(q, problem.squared_norms[i]);
-  }
-  return q;
-}
-
-double mean(const Problem& problem) {
-  double total = 0.0;
-  Index rows = 0;
-  for (Index i = 0; i < problem.size(); ++i) {
-    if (problem.protect[i]) continue;
-    total += problem.squared_norms[i];
-    ++rows;
-  }
-  return total / static_cast<double>(std::max<Index>(1, rows));
-}
-
-// The temperature at which the smaller rows freeze, at a guess.
-double freezing(const Problem& problem) {
-  std::vector<double> q;
-  for (Index i = 0; i < problem.size(); ++i) {
-    if (!problem.protect[i] && problem.squared_norms[i] > 0.0) {
-      q.push_back(problem.squared_norms[i]);
-    }
-  }
-  if (q.empty()) return 0.0;
-  const auto at = q.begin() + static_cast<Index>(kSmallerRows * static_cast<double>(q.size()));
-  std::nth_element(q.begin(), at, q.end());
-  return kFreezing * *at;
-}
 
 }  // namespace
 
@@ -322,15 +281,10 @@ BlockAnnealer::BlockAnnealer(const Problem& problem, const Problem& metric, std:
                              int threads, double seconds)
     : problem_(problem),
       metric_(metric),
-      // Hot enough that the largest rows move too: real heads have rows of 100 times the mean.
-      hottest_(std::max(0.05 * mean(metric), 0.15 * largest(metric))),
-      likely_(std::min(hottest_, freezing(metric))),
+      freezing_(freezing(metric)),
       blocks_(metric, seconds),
       seed_(seed),
-      threads_(threads) {
-  // A small problem is walked far deeper.
-  alike_ = blocks_.count() > 1 && largest(metric) * kFreezing < kAlike * likely_;
-}
+      threads_(threads) {}
 
 Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, double target,
                               Monitor& monitor) {
@@ -382,24 +336,28 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
       return std::max(by_work, by_clock);
     };
     const bool many = problem_.quotas.strata() > 1;
-    double coldest = hottest_;
+    const double hottest = freezing_.hottest;
+    const double likely = freezing_.likely;
+    // A small problem is walked far deeper.
+    const bool alike = freezing_.alike && blocks_.count() > 1;
+    double coldest = hottest;
     bool frozen = false;
     double share = 0.0;
-    while (!alike_ && !over() && !frozen && share < 1.0 && coldest > kRange * hottest_) {
+    while (!alike && !over() && !frozen && share < 1.0 && coldest > kRange * hottest) {
       const auto done = sweep([&](Index) { return Conditions{coldest, kStiffness}; });
       // Two flips of a sweep may be the multipliers' doing, at any temperature.
       frozen =
           walk.negligible(coldest) ||
-          (coldest < kInPlay * likely_ && static_cast<double>(done.accepted) <=
-                                              2.0 + kFrozen * static_cast<double>(done.proposals));
+          (coldest < kInPlay * likely && static_cast<double>(done.accepted) <=
+                                             2.0 + kFrozen * static_cast<double>(done.proposals));
       share = spent() / kQuickShare;
       if (!frozen) {
-        coldest = std::min(kFall * coldest, hottest_ * std::pow(likely_ / hottest_, share));
+        coldest = std::min(kFall * coldest, hottest * std::pow(likely / hottest, share));
       }
     }
-    const bool guess = alike_ || share >= 1.0;
-    const Cooling cooling(blocks_, guess ? std::min(hottest_, kFrom * likely_) : hottest_,
-                          guess ? std::min(coldest, kTo * likely_) : coldest);
+    const bool guess = alike || share >= 1.0;
+    const Cooling cooling(blocks_, guess ? std::min(hottest, kFrom * likely) : hottest,
+                          guess ? std::min(coldest, kTo * likely) : coldest);
     const double quick = spent();
     const auto slow = [&](Index rows) {
       const double progress = (spent(rows) - quick) / (1.0 - quick);

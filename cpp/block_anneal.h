@@ -19,11 +19,11 @@
 // ||u||^2 ends near tr(M^-1) tr(M C), which M = C^(-1/2) makes least (python/dprune/metric.py). The
 // rows in that metric come as a second problem; subsets are judged in the first.
 //
-// Temperature (cooling.h): where rows are alike it is known where the walk freezes; else a quick
-// fall finds out. One slow fall follows, and an exact search for the best swap ends it (swaps.h).
-// Small problems, where a walk can get stuck, are walked several times, in parallel; the best of
-// these walks goes on as a tabu search (tabu.h), and among a few dozen rows all subsets that may be
-// better are looked at (exact.h).
+// Temperature (cooling.h, freezing.h): where rows are alike it is known where the walk freezes;
+// else a quick fall finds out. One slow fall follows, and an exact search for the best swap ends it
+// (swaps.h). Small problems, where a walk can get stuck, are walked several times, in parallel; the
+// best of these walks goes on as a tabu search (tabu.h), and among a few dozen rows all subsets
+// that may be better are looked at (exact.h).
 //
 // Reading: a walk that accepts little reads the rows in eight bits and looks exactly only at those
 // that may flip (coarse_rows.h).
@@ -33,6 +33,7 @@
 #include <vector>
 
 #include "blocks.h"
+#include "freezing.h"
 #include "problem.h"
 #include "rng.h"
 #include "subset.h"
@@ -59,9 +60,7 @@ class BlockAnnealer final : public FixedSizeSolver {
 
   const Problem& problem_;
   const Problem& metric_;
-  double hottest_;
-  double likely_;       // where it may freeze
-  bool alike_ = false;  // and surely does
+  Freezing freezing_;
   Blocks blocks_;
   std::uint64_t seed_;
   int threads_;

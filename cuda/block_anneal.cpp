@@ -24,10 +24,10 @@ constexpr double kLift = 1.5;
 constexpr Index kFewRows = 20;
 // Resamplings in the slow fall.
 constexpr int kResamplings = 32;
-// Many strata are hardly ever on target all at once: in the last part of the slow fall the penalty
-// grows by this factor.
 // The weight of a squared excess of a stratum, in units of the temperature.
 constexpr double kStiffness = 0.5;
+// Many strata are hardly ever on target all at once: in the last part of the slow fall the penalty
+// grows by this factor.
 constexpr double kStiffFrom = 0.8;
 constexpr double kStiffest = 256.0;
 // Chains: as many as keep a sweep's products below so many operations, one a multiprocessor at
@@ -54,37 +54,13 @@ Index default_chains(const Problem& problem) {
   return std::max(kChainTile, chains / kChainTile * kChainTile);
 }
 
-template <class Take>
-void each_free(const Problem& problem, const Take& take) {
-  for (Index i = 0; i < problem.size(); ++i) {
-    if (!problem.protect[i]) take(problem.squared_norms[i]);
-  }
-}
-
-double largest(const Problem& problem) {
-  double q = 0.0;
-  each_free(problem, [&](double x) { q = std::max(q, x); });
-  return q;
-}
-
-double mean(const Problem& problem) {
-  double total = 0.0;
-  Index rows = 0;
-  each_free(problem, [&](double x) {
-    total += x;
-    ++rows;
-  });
-  return total / static_cast<double>(std::max<Index>(1, rows));
-}
-
 }  // namespace
 
 BlockAnnealer::BlockAnnealer(const Problem& problem, const ChainRows& rows, const Problem& walked,
                              const ChainRows& walked_rows, std::uint64_t seed, Index chains)
     : problem_(problem),
       rows_(rows),
-      mean_(mean(walked)),
-      largest_(largest(walked)),
+      freezing_(freezing(walked)),
       blocks_(walked, std::numeric_limits<double>::infinity(), kWidest),
       population_(problem, rows, walked, walked_rows, blocks_,
                   chains > 0 ? chains : default_chains(problem)),
@@ -118,10 +94,11 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
     return done;
   };
 
-  const double hottest =
-      problem_.size() <= kFewRows ? largest_ : std::max(0.05 * mean_, 0.15 * largest_);
+  const double hottest = problem_.size() <= kFewRows ? freezing_.largest : freezing_.hottest;
+  const bool alike = freezing_.alike && blocks_.count() > 1;
   double coldest = hottest;
-  while (n > 0 && !over() && visited < kPilotShare * planned && coldest > kRange * hottest) {
+  while (!alike && n > 0 && !over() && visited < kPilotShare * planned &&
+         coldest > kRange * hottest) {
     const auto done = sweep(coldest, kStiffness);
     // Two flips of a chain's sweep may be the multipliers' doing, at any temperature.
     if (static_cast<double>(done.accepted) <= 2.0 * static_cast<double>(population_.chains()) +
@@ -130,14 +107,16 @@ Solution BlockAnnealer::solve(Index m, const Mask& start, const Effort& effort, 
     }
     coldest *= kFall;
   }
-  const Cooling cooling(blocks_, hottest, std::min(hottest, kLift * coldest));
+  const double from = alike ? std::min(hottest, kFrom * freezing_.likely) : hottest;
+  const double to = alike ? kTo * freezing_.likely : std::min(hottest, kLift * coldest);
+  const Cooling cooling(blocks_, from, to);
   const double quick = visited;
   const double quick_end = monitor.seconds();
   const auto stiffening = [&](double progress) {
     if (problem_.quotas.strata() == 1) return 1.0;
     return std::pow(kStiffest, std::max(0.0, progress - kStiffFrom) / (1.0 - kStiffFrom));
   };
-  double resampled_at = hottest;
+  double resampled_at = from;
   int resamplings = 0;
   while (n > 0 && !over()) {
     const double by_work = (visited - quick) / std::max(1.0, planned - quick);

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 
+#include "freezing.h"
 #include "population.h"
 
 namespace dprune::cuda {
@@ -35,7 +36,7 @@ class BlockAnnealer final : public FixedSizeSolver {
 
   const Problem& problem_;
   const ChainRows& rows_;
-  double mean_, largest_;  // squared norms of the free rows, in the metric of the walk
+  Freezing freezing_;  // in the metric of the walk
   Blocks blocks_;
   Population population_;
   std::uint64_t seed_;
